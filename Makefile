@@ -1,0 +1,47 @@
+# `make help` lists the targets. Nothing needs an account or a download of data.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+THREE := phi=0,1,2 seed=0,1,2
+
+.PHONY: help install study figures balance test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+install: $(INSTALLED) ## make .venv with pinned requirements
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+study: $(INSTALLED) ## train the quick study, draw its figures, print its table (minutes on a laptop)
+	$(BIN)/python -m ablation.run study=quick
+	$(BIN)/python -m ablation.report study=quick
+
+sweep-depth sweep-width sweep-resolution sweep-compound: sweep-%: $(INSTALLED) ## one rule at matched cost: phi 0, 1, 2 x seeds 0, 1, 2
+	$(BIN)/python -m ablation.run -m cost=matched scaling=$* $(THREE)
+	$(BIN)/python -m ablation.report study=quick
+
+balance: $(INSTALLED) ## width under other depths and resolutions, the paper's Fig. 4 (half an hour on a laptop)
+	$(BIN)/python -m ablation.run study=balance
+	$(BIN)/python -m ablation.report study=balance
+
+figures: $(INSTALLED) ## draw every figure that has records
+	$(BIN)/python -m ablation.report
+
+test: $(INSTALLED) ## the test suite
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff: lint and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+check: lint test ## lint and test, what CI runs
+
+clean: ## remove figures and caches; records and .venv stay
+	rm -rf results/*/ build *.egg-info .pytest_cache .ruff_cache

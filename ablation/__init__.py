@@ -1,0 +1,1 @@
+"""ablation: how should a ConvNet grow? Depth, width, resolution or all three, compared at counted equal cost."""

@@ -1,0 +1,247 @@
+"""What a run is: network, recipe, data and seed as frozen values that check themselves; and the run id, a hash of exactly these.
+
+The run id leaves out what does not change a result (device, threads, where files lie); the record keeps those.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ablation.network import Network
+
+# Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds a reminder).
+RESULTS_VERSION = 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; the same for every arm of a study.
+
+    epochs, batch_size: passes over the training images; images a step (the last, partial batch of an epoch is dropped).
+    optimizer: sgd (Nesterov momentum), rmsprop (TensorFlow's, as in the released code) or adamw. learning_rate: its peak.
+    schedule: cosine to 0, or exponential (x decay_rate every decay_epochs, staircase), after warmup_epochs of linear warm-up.
+    weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for none.
+    label_smoothing, dropout (before the classifier), drop_path (stochastic depth of the last block, growing linearly from 0).
+    ema: decay of the averaged weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
+    norm_momentum: weight of the newest batch in the running batch-norm statistics (PyTorch's convention).
+    flip: mirror at random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized crop, 1 for none.
+    precision: fp32, or bf16 autocast. channels_last: memory format.
+    validate_every: epochs between looks at the validation images; the final epoch is always measured.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    schedule: str = "cosine"
+    decay_rate: float = 0.97
+    decay_epochs: float = 2.4
+    warmup_epochs: float = 0.5
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    ema: float = 0.0
+    norm_momentum: float = 0.1
+    flip: bool = True
+    shift: float = 0.0
+    crop: float = 1.0
+    precision: str = "fp32"
+    channels_last: bool = True
+    validate_every: int = 2
+
+    def __post_init__(self) -> None:
+        one_of("recipe.optimizer", self.optimizer, ("sgd", "rmsprop", "adamw"))
+        one_of("recipe.schedule", self.schedule, ("cosine", "exponential"))
+        one_of("recipe.precision", self.precision, ("fp32", "bf16"))
+        for name in ("epochs", "batch_size", "validate_every"):
+            within(f"recipe.{name}", getattr(self, name), 1)
+        for name in ("learning_rate", "decay_epochs"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"recipe.{name}={getattr(self, name):g}: must be above 0")
+        for name in ("warmup_epochs", "weight_decay", "clip"):
+            within(f"recipe.{name}", getattr(self, name), 0)
+        for name in ("momentum", "label_smoothing", "dropout", "drop_path", "ema"):
+            within(f"recipe.{name}", getattr(self, name), 0, 0.99999)
+        within("recipe.shift", self.shift, 0, 0.5)
+        within("recipe.crop", self.crop, 0.01, 1)
+        within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
+        within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"recipe.warmup_epochs={self.warmup_epochs:g}: must be shorter than recipe.epochs={self.epochs}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, and how they are split.
+
+    name: `shapes` (made by this project), or a data set of the Hugging Face hub. path: the same layout, or class folders, on disk.
+    subset: the hub's configuration name. image, label: columns; found by their type where None.
+    classes: number of labels. native: side in pixels that images are decoded to; more would invent detail. upsample: allow that.
+    train, evaluation: split names; evaluation None takes test, else validation, else a fifth held out of train.
+    train_size: training images used, None for all. validation_size: images held out of train for every choice.
+    evaluation_size: images of the evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself.
+    """
+
+    name: str
+    classes: int
+    native: int
+    path: str | None = None
+    subset: str | None = None
+    image: str | None = None
+    label: str | None = None
+    train: str = "train"
+    evaluation: str | None = None
+    train_size: int | None = None
+    validation_size: int = 1000
+    evaluation_size: int | None = None
+    split_seed: int = 0
+    upsample: bool = False
+
+    def __post_init__(self) -> None:
+        within("data.classes", self.classes, 2)
+        within("data.native", self.native, 1)
+        within("data.validation_size", self.validation_size, 1)
+        within("data.split_seed", self.split_seed, 0)
+        for name in ("train_size", "evaluation_size"):
+            if getattr(self, name) is not None:
+                within(f"data.{name}", getattr(self, name), 1)
+
+    def check_pixels(self, pixels: int) -> None:
+        """Resolution is information: raises ValueError above native size unless upsampling is asked for."""
+        if pixels > self.native and not self.upsample:
+            raise ValueError(
+                f"{pixels} px is above the {self.native} px that {self.name} holds natively: enlarged images hold no new information; take a "
+                f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What is hashed: all fields but the path, and in its place the names and sizes of the files there."""
+        fields = dataclasses.asdict(self)
+        path = fields.pop("path")
+        return fields | {"files": _fingerprint(path) if path else None}
+
+
+def folder_of(path: str) -> Path:
+    """The folder at `path`; raises FileNotFoundError where there is none."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data.path={path}: no such folder; give the folder that holds Parquet files, or one folder of images per class")
+    return folder
+
+
+@lru_cache(maxsize=64)
+def _fingerprint(path: str) -> str:
+    """A digest of sorted relative names and sizes below a folder; raises FileNotFoundError where there is none."""
+    folder = folder_of(path)
+    files = sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in folder.rglob("*") if file.is_file())
+    if not files:
+        raise FileNotFoundError(f"data.path={path}: the folder is empty; it should hold Parquet files, or one folder of images per class")
+    return digest(files)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: the smallest thing with a record. evaluate=False never opens the evaluation split."""
+
+    network: Network
+    recipe: Recipe
+    data: Data
+    seed: int
+    evaluate: bool = True
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, 2**31 - 1)
+        self.data.check_pixels(self.network.pixels)
+
+    @cached_property
+    def id(self) -> str:
+        """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION."""
+        content = {
+            "network": dataclasses.asdict(self.network),
+            "recipe": dataclasses.asdict(self.recipe),
+            "data": self.data.identity() | {"opened": self.evaluate},
+            "seed": self.seed,
+            "results": RESULTS_VERSION,
+        }
+        return digest(content)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how runs are carried out; none of it changes a result, so none of it is hashed.
+
+    runs: folder of records. cache: folder of decoded images. threads: CPU threads of one run. accelerator: auto, cpu or gpu.
+    wandb: offline, online or disabled. project: the W&B project.
+    """
+
+    runs: Path
+    cache: Path
+    threads: int = 1
+    accelerator: str = "auto"
+    wandb: str = "offline"
+    project: str = "ablation"
+
+    def __post_init__(self) -> None:
+        within("threads", self.threads, 1, 1024)
+        one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
+        one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
+
+
+def digest(content: Any) -> str:
+    """The first 12 hexadecimal digits of SHA-256 over canonical JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value}: choose one of {', '.join(choices)}")
+
+
+def within(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raises ValueError unless low <= value <= high (so for NaN too)."""
+    if not low <= value <= high:
+        limits = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name}={value}: must be {limits}")
+
+
+def build(cls: type[T], values: Mapping[str, Any], prefix: str) -> T:
+    """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type expected."""
+    hints = typing.get_type_hints(cls)
+    unknown = [name for name in values if name not in hints]
+    if unknown:
+        raise ValueError(f"{prefix}.{unknown[0]}: no such setting; there are {', '.join(hints)}")
+    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and values.get(f.name) is None]  # type: ignore[arg-type]
+    if missing:
+        raise ValueError(f"{prefix}.{missing[0]} is not set: give {prefix}.{missing[0]}=...")
+    return cls(**{name: typed(f"{prefix}.{name}", value, hints[name]) for name, value in values.items()})
+
+
+def typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming both."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    raise ValueError(f"{name}={value}: expected {words[kind]}")

@@ -1,0 +1,49 @@
+"""The frame of a study: its plan joined to its records on the run id, and the mean of each network over seeds."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from ablation.records import Record
+from ablation.statistics import interval, pooled
+from ablation.study import Planned
+
+MEASURED = ("accuracy", "val_accuracy", "train_accuracy", "seconds", "images_per_second", "peak_memory", "device", "status")
+
+
+def frame(planned: Iterable[Planned], records: Mapping[str, Record]) -> pd.DataFrame:
+    """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was. A run that several rules
+    share appears once for each. accuracy is that of the evaluation split, or of validation where a study keeps that split closed;
+    the column `split` says which."""
+    rows = []
+    for entry in planned:
+        record = records.get(entry.run.id)
+        row = entry.row() | {"label": entry.arm.label, "split": "evaluation" if entry.run.evaluate else "validation"}
+        row |= {name: getattr(record, name) if record else None for name in MEASURED}
+        row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
+        row["status"] = record.status if record else "missing"
+        rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
+    return pd.DataFrame(rows)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm: mean accuracy over seeds with a 95 % interval, n, and how many runs diverged or are missing.
+
+    The seed variance is pooled over the distinct networks of the frame. low and high are NaN where one seed gives no variance.
+    A diverged run counts with the accuracy it has.
+    """
+    measured = table[table["accuracy"].notna()]
+    networks = measured.drop_duplicates("run_id").groupby(["depths", "widths", "pixels"])
+    spread = pooled([group["accuracy"].to_numpy(float) for _, group in networks])
+    rows = []
+    for _, group in table.groupby(["rule", "label", "phi", "cost"], sort=False, dropna=False):
+        values = group["accuracy"].dropna().to_numpy(float)
+        middle = interval(values, spread)
+        statuses = group["status"].value_counts()
+        fixed = group.iloc[0][[name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]].to_dict()
+        rows.append(
+            fixed
+            | {"mean": middle.mean, "low": middle.low, "high": middle.high, "n": len(values)}
+            | {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,107 @@
+"""One JSON record per run: written last and atomically, so that its presence says the run is over."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ablation.config import RESULTS_VERSION, Run
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run was and what came out.
+
+    status: done, or diverged (the loss became NaN or infinite: a result, not a fault; its accuracies are those of the broken network).
+    accuracy (evaluation split, None where it was not opened), val_accuracy, train_accuracy (unaugmented sample): fractions of 1, at the
+    final epoch. *_loss: mean cross-entropy. seconds: training without loading; images_per_second: training throughput; peak_memory: bytes.
+    depth, width, resolution: realised coefficients; cost: how they were asked for, nominal or matched.
+    """
+
+    run_id: str
+    status: str
+    cost: str
+    depth: float
+    width: float
+    resolution: float
+    macs: int
+    params: int
+    activations: int
+    seed: int
+    epochs: int
+    accuracy: float | None
+    val_accuracy: float
+    train_accuracy: float
+    loss: float | None
+    val_loss: float | None
+    train_loss: float | None
+    seconds: float
+    total_seconds: float
+    images_per_second: float
+    peak_memory: int
+    device: str
+    threads: int
+    config: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...] = ()
+    data_digest: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    finished: str = ""
+    results_version: int = RESULTS_VERSION
+
+
+def record_path(runs: Path, run_id: str) -> Path:
+    """Where the record of a run lies."""
+    return runs / run_id / "record.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write atomically: beside the file, flushed to the disk, then renamed; a failure leaves the old file and no litter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        way_out = "free some space or set runs=... and start the command again"
+        raise OSError(error.errno, f"{path} could not be written ({error.strerror}); {way_out}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_record(runs: Path, record: Record) -> Path:
+    """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
+    path = record_path(runs, record.run_id)
+    write_json(path, dataclasses.asdict(record))
+    return path
+
+
+def read_record(runs: Path, run: Run) -> Record | None:
+    """The record of `run`, None where it has not finished; raises ValueError for a file that is no record of this run."""
+    path = record_path(runs, run.id)
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is not whole ({error}); delete it and start the command again, only that run is trained anew") from error
+    try:
+        record = Record(**content)
+    except TypeError as error:
+        raise ValueError(f"{path} is not a record of this version ({error}); delete it and start the command again") from error
+    if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
+        raise ValueError(f"{path} holds run {record.run_id} of results version {record.results_version}, not {run.id}; delete it or set runs=...")
+    return record
+
+
+def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:
+    """Records by run id, of those runs that have one."""
+    found = {run.id: read_record(runs, run) for run in {run.id: run for run in wanted}.values()}
+    return {run_id: record for run_id, record in found.items() if record is not None}

@@ -1,0 +1,167 @@
+"""How a network is trained: a LightningModule around it, its optimizer and schedule, averaged weights, and the final measurement."""
+
+import math
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import Callback, WeightAveraging
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ablation.config import Recipe
+from ablation.data import Images, normalise
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy on a network; sums stay on the device until the epoch ends. `diverged` once an epoch's loss is not finite."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe, steps_per_epoch: int, seed: int) -> None:
+        super().__init__()
+        self.net, self.recipe, self.steps_per_epoch, self.seed = net, recipe, steps_per_epoch, seed
+        self.diverged = False
+        self.train_loss, self.train_accuracy = math.nan, math.nan
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(1_000_003 * self.seed + self.current_epoch)  # dropout and stochastic depth, the same after a resume
+        self._loss = torch.zeros((), device=self.device)
+        self._right = torch.zeros((), device=self.device)
+        self._seen = 0
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        self._loss += loss.detach()
+        self._right += (logits.detach().argmax(1) == labels).sum()
+        self._seen += len(labels)
+        return loss
+
+    def close_epoch(self) -> None:
+        """Read the epoch's sums: the only time that the host waits for the device."""
+        self.train_loss = (self._loss / max(1, self._seen // self.recipe.batch_size)).item()
+        self.train_accuracy = (self._right / max(1, self._seen)).item()
+        if not math.isfinite(self.train_loss):
+            self.diverged = True
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> Any:
+        optimizer = make_optimizer(self.net, self.recipe)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(self.recipe, self.steps_per_epoch))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimizer; weight decay acts on tensors of two and more dimensions, so never on norms and biases."""
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), foreach=True)
+    return TensorFlowRMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+
+
+class TensorFlowRMSprop(Optimizer):
+    """RMSProp as in TensorFlow 1, which trained EfficientNet: epsilon inside the root, mean square started at one, learning rate
+    multiplied into the momentum buffer. torch.optim.RMSprop differs in all three and diverges with the paper's settings."""
+
+    def __init__(self, params: Iterable[Any], lr: float, alpha: float = 0.9, momentum: float = 0.9, eps: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                if not self.state[p]:
+                    self.state[p] = {"square": torch.ones_like(p), "buffer": torch.zeros_like(p)}
+            if not params:
+                continue
+            grads = [p.grad for p in params]
+            squares, buffers = ([self.state[p][name] for p in params] for name in ("square", "buffer"))
+            if group["weight_decay"]:
+                grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+            torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - group["alpha"])
+            roots = torch._foreach_add(squares, group["eps"])
+            torch._foreach_sqrt_(roots)
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_addcdiv_(buffers, grads, roots, value=group["lr"])
+            torch._foreach_sub_(params, buffers)
+        return loss
+
+
+def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
+    """Learning rate of a step as a fraction of its peak: linear warm-up, then cosine to 0, or exponential in a staircase.
+
+    The exponential clock starts at step 0, not after the warm-up, as in the released code.
+    """
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    total = recipe.epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if recipe.schedule == "cosine":
+            return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
+        return recipe.decay_rate ** (step / steps_per_epoch // recipe.decay_epochs)
+
+    return factor
+
+
+class Averaging(WeightAveraging):
+    """Exponential moving average of weights and of batch-norm statistics, warmed up as min(decay, (1 + n) / (10 + n))."""
+
+    def __init__(self, decay: float) -> None:
+        def average(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+            if kept[0].is_floating_point():
+                torch._foreach_lerp_(kept, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+            else:  # the counter of batches seen
+                torch._foreach_copy_(kept, current)
+
+        super().__init__(multi_avg_fn=average)
+
+    @property
+    def network(self) -> nn.Module:
+        """The averaged network, while training goes on."""
+        assert self._average_model is not None
+        return self._average_model.module.net
+
+
+class GiveSignalsBack(Callback):
+    """Lightning turns SIGTERM into an exit with status 0, so that a killed run looks finished: restore the handlers there were."""
+
+    def __init__(self) -> None:
+        self.saved = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for number, handler in self.saved.items():
+            signal.signal(number, handler)
+
+
+@torch.inference_mode()
+def measure(net: nn.Module, images: Images, precision: str = "fp32", batch: int = 500) -> tuple[float, float]:
+    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is restored."""
+    was_training = net.training
+    net.eval()
+    right, loss = torch.zeros((), device=images.labels.device), torch.zeros((), device=images.labels.device)
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        labels = images.labels[part]
+        with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logits = net(normalise(images.pixels[part])).float()
+        right += (logits.argmax(1) == labels).sum()
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+    net.train(was_training)
+    return right.item() / len(images), loss.item() / len(images)
