@@ -21,7 +21,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.baselines import BASELINES, Baseline
-from ablation.config import Data, Execution, Recipe, build, one_of, typed
+from ablation.config import Data, Execution, Recipe, build, folder_of, one_of, typed
 from ablation.scaling import PUBLISHED, RULES, Coefficients, Rule
 from ablation.study import Arm, Planned, expand
 
@@ -224,6 +224,8 @@ def _data(cfg: DictConfig) -> Data:
         if not values["path"]:
             raise ValueError("data=custom: say which set, data.name=owner/name from the hub or data.path=FOLDER")
         values["name"] = Path(values["path"]).resolve().name
+    if values["path"]:
+        folder_of(values["path"])  # before anything heavy is imported
     if values["classes"] is None or values["native"] is None:
         from ablation.data import describe  # opens the data, so only where its config leaves these open
 

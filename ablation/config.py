@@ -32,6 +32,7 @@ class Recipe:
     weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for none.
     label_smoothing, dropout (before the classifier), drop_path (stochastic depth of the last block, growing linearly from 0).
     ema: decay of the averaged weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
+    zero_init: start the last norm of every skipped branch at zero, so that a deep network starts shallow (Goyal et al. 2017).
     norm_momentum: weight of the newest batch in the running batch-norm statistics (PyTorch's convention).
     flip: mirror at random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized crop, 1 for none.
     precision: fp32, or bf16 autocast. channels_last: memory format.
@@ -53,6 +54,7 @@ class Recipe:
     dropout: float = 0.0
     drop_path: float = 0.0
     ema: float = 0.0
+    zero_init: bool = False
     norm_momentum: float = 0.1
     flip: bool = True
     shift: float = 0.0

@@ -63,7 +63,7 @@ def _train(
 ) -> Record:
     run, recipe = planned.run, planned.run.recipe
     torch.manual_seed(run.seed)
-    net = ConvNet(run.network, recipe.norm_momentum, recipe.dropout, recipe.drop_path)
+    net = ConvNet(run.network, recipe.norm_momentum, recipe.dropout, recipe.drop_path, recipe.zero_init)
     if recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)
     if device.type == "cuda":

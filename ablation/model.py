@@ -55,9 +55,9 @@ class MBConv(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Stem, blocks, head, classifier; images (N, 3, H, W), normalised, to logits (N, classes)."""
+    """Stem, blocks, head, classifier; images (N, 3, H, W), normalised, to logits (N, classes). The settings are the recipe's."""
 
-    def __init__(self, network: Network, norm_momentum: float = 0.1, dropout: float = 0.0, drop_path: float = 0.0) -> None:
+    def __init__(self, network: Network, norm_momentum: float = 0.1, dropout: float = 0.0, drop_path: float = 0.0, zero_init: bool = False) -> None:
         super().__init__()
         blocks = network.blocks()
         # Stochastic depth grows linearly with the index, as released: the first block is never dropped, the last with rate (n - 1) / n.
@@ -68,6 +68,10 @@ class ConvNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(network.head, network.classes)
         self.apply(initialise)
+        if zero_init:
+            for block in self.blocks:
+                if block.skip:
+                    nn.init.zeros_(block.project[1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(self.blocks(self.stem(x)))  # (N, head, h, w)

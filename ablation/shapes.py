@@ -20,16 +20,19 @@ SIDE = 96  # native pixels
 SIZES = {"train": 7000, "evaluation": 3000}
 CHUNK = 100
 
-# Ranges that an image draws from, uniformly unless said otherwise.
-RADIUS = (0.30, 0.42)  # of the object, in image sides
+# What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so that training starts
+# quickly and no network reads every image.
+RADIUS = (0.42, 0.28)  # of the object, in image sides
+HARMONIC = (0.45, 0.20)  # amplitude of the outline's harmonic, in radii
+CONTRAST = (1.0, 0.35)  # of the texture's two colours
+CLUTTER = (0.02, 0.12)  # deviation of the 1/f noise behind the object
+NOISE = (0.0, 0.12)  # deviation of the noise of each pixel
+
+# The rest is uniform.
+CYCLES = (2, 12)  # of the texture across the object, log-uniform
 OFFSET = 0.05  # of its centre from the image's, in image sides
-HARMONIC = (0.15, 0.45)  # amplitude of the outline's harmonic, in radii
-CYCLES = (2, 9)  # of the texture across the object, log-uniform
-CONTRAST = (0.6, 1.0)  # of the texture's two colours
-CLUTTER = (0.02, 0.08)  # deviation of the 1/f noise behind the object
 DARK, LIGHT, GROUND = (0.0, 0.35), (0.65, 1.0), (0.3, 0.7)  # colour channels of the texture's two colours and of the ground
 LIGHTING = 0.15  # largest change of brightness from the centre to an edge
-NOISE = (0.0, 0.05)  # deviation of the noise of each pixel
 
 Floats = NDArray[np.float32]
 Uniform = Callable[..., Floats]
@@ -54,37 +57,41 @@ def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray
     def uniform(low: float, high: float, *shape: int) -> Floats:
         return rng.uniform(low, high, (CHUNK, *shape)).astype(np.float32)[..., None, None]
 
-    x, y, radius = _object_coordinates(uniform, side)
-    inside = _silhouette(uniform, x, y, radius, harmonic, side)
+    def skewed(easy: float, hard: float) -> Floats:
+        return easy + (hard - easy) * uniform(0, 1) ** 3
+
+    radius = skewed(*RADIUS)
+    x, y = _object_coordinates(uniform, radius, side)
+    inside = _silhouette(uniform, x, y, radius, harmonic, skewed(*HARMONIC), side)
     pattern = _texture(uniform, x, y, texture)
 
     dark, light, ground = (np.moveaxis(uniform(low, high, 3), 1, -1) for low, high in (DARK, LIGHT, GROUND))  # (N, 1, 1, 3)
-    contrast = uniform(*CONTRAST)[..., None]
+    contrast = skewed(*CONTRAST)[..., None]
     surface = (dark + light) / 2 + contrast * (light - dark) / 2 * pattern[..., None]
-    clutter = uniform(*CLUTTER)[..., None] * _pink_noise(rng, side)[..., None]
+    clutter = skewed(*CLUTTER)[..., None] * _pink_noise(rng, side)[..., None]
     image = ground + clutter + inside[..., None] * (surface - ground - clutter)
 
     slope_x, slope_y = uniform(-LIGHTING, LIGHTING), uniform(-LIGHTING, LIGHTING)
     grid = np.linspace(-1, 1, side, dtype=np.float32)
     image *= (1 + slope_x * grid + slope_y * grid[:, None])[..., None]  # lighting
-    image += uniform(*NOISE)[..., None] * rng.standard_normal(image.shape, dtype=np.float32)
+    image += skewed(*NOISE)[..., None] * rng.standard_normal(image.shape, dtype=np.float32)
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def _object_coordinates(uniform: Uniform, side: int) -> tuple[Floats, Floats, Floats]:
-    """x, y in units of the object's mean radius, turned and shifted at random; and that radius in image sides: (N, side, side), (N, 1, 1)."""
-    radius, angle = uniform(*RADIUS), uniform(0, 2 * math.pi)
+def _object_coordinates(uniform: Uniform, radius: Floats, side: int) -> tuple[Floats, Floats]:
+    """x, y of every pixel in units of the object's mean radius, turned and shifted at random: two of (N, side, side)."""
+    angle = uniform(0, 2 * math.pi)
     centre_x, centre_y = uniform(-OFFSET, OFFSET), uniform(-OFFSET, OFFSET)
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
     u, v = (grid - centre_x) / radius, (grid[:, None] - centre_y) / radius
-    return np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u, radius
+    return np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
 
 
-def _silhouette(uniform: Uniform, x: Floats, y: Floats, radius: Floats, harmonic: NDArray[np.int64], side: int) -> Floats:
+def _silhouette(uniform: Uniform, x: Floats, y: Floats, radius: Floats, harmonic: NDArray[np.int64], amplitude: Floats, side: int) -> Floats:
     """1 inside, 0 outside, one pixel of ramp; the outline is 1 + a cos(k t) with a faint second harmonic as jitter."""
     t = np.arctan2(y, x)
     k = harmonic[:, None, None].astype(np.float32)
-    outline = 1 + uniform(*HARMONIC) * np.cos(k * t) + uniform(0, 0.05) * np.cos((k + 1) * t + uniform(0, 2 * math.pi))
+    outline = 1 + amplitude * np.cos(k * t) + uniform(0, 0.05) * np.cos((k + 1) * t + uniform(0, 2 * math.pi))
     return np.clip((outline - np.hypot(x, y)) * radius * side + 0.5, 0, 1)
 
 

@@ -1,0 +1,49 @@
+"""What the tests share: a network that trains in a second, records in a temporary folder, W&B off unless a test is about it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+ROOT = Path(__file__).parents[1]
+TINY = (
+    "recipe.epochs=2",
+    "recipe.warmup_epochs=0.5",
+    "recipe.validate_every=1",
+    "data.train_size=64",
+    "data.validation_size=50",
+    "data.evaluation_size=60",
+)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of decoded images that the whole session shares, with a small `shapes` in it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process `shapes` has few images, so that rendering takes no time."""
+    from ablation import shapes
+
+    monkeypatch.setattr(shapes, "SIZES", {"train": 300, "evaluation": 100})
+
+
+@pytest.fixture
+def door(tmp_path: Path, cache: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m ablation.<name> words...` with records, figures and cache in temporary folders."""
+
+    def call(name: str, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        folders = [f"runs={tmp_path / 'runs'}", f"results={tmp_path / 'results'}"]
+        environment = {**os.environ, "ABLATION_CACHE": str(cache / "processes"), "PYTHONWARNINGS": "ignore", **env}
+        command = [sys.executable, "-m", f"ablation.{name}", *words, *folders]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return call

@@ -1,0 +1,240 @@
+"""The commands as a person types them, in processes of their own."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from ablation.compose import CONF, arguments, hydra, one_line, plan, single
+from tests.conftest import ROOT, TINY
+
+Door = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def planned(*words: str) -> list[dict[str, object]]:
+    with hydra():
+        return [entry.row() | {"overrides": job.overrides, "label": entry.label} for job in plan(words).jobs for entry in [job.planned]]
+
+
+def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(door: Door, tmp_path: Path) -> None:
+    first = door("run", "scaling=compound", "phi=1", *TINY)
+    for word in ("coefficients", "depths", "widths", "pixels", "MACs", "parameters", "accuracy", "seconds", "images/s", "record"):
+        assert re.search(rf"^  {word} +\S", first.stdout, re.M), word
+    [record] = (tmp_path / "runs").glob("*/record.json")
+    assert str(record) in first.stdout
+    stamp = record.stat().st_mtime_ns
+    door("run", "scaling=compound", "phi=1", *TINY)
+    assert record.stat().st_mtime_ns == stamp
+
+
+def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door: Door, tmp_path: Path) -> None:
+    words = ["-m", "cost=matched", "scaling=depth,width", "phi=0,1", "seed=0,1", *TINY]
+    first = door("run", *words)
+    records = list((tmp_path / "runs").glob("*/record.json"))
+    assert len(records) == 6
+    assert "sweep: 6 runs, 0 done, 6 to train" in first.stdout
+    lines = re.findall(r"^run \d of 6 .*accuracy +[\d.]+%.* left$", first.stdout, re.M)
+    assert len(lines) == 6, first.stdout
+    assert len(re.findall(r"^(?:depth|width) +[01] +matched", first.stdout, re.M)) == 4
+    records[0].unlink()
+    second = door("run", *words)
+    assert "sweep: 6 runs, 5 done, 1 to train" in second.stdout
+    rows = json.loads(door("plan", *words, "format=json").stdout)
+    assert len(rows) == 8 and all(row["done"] for row in rows)
+    report = door("report", *words)
+    assert "no records" not in report.stdout
+    for name in ("single", "gain", "compound"):
+        for ending in ("png", "svg", "csv"):
+            assert (tmp_path / "results" / "sweep" / f"{name}.{ending}").stat().st_size > 100
+    shown = pd.read_csv(tmp_path / "results" / "sweep" / "single.csv")
+    assert list(shown["n"]) == [2] * 4
+
+
+def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path: Path) -> None:
+    """The wider run's folder is a file, so its record cannot be written."""
+    words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
+    rows = json.loads(door("plan", *words, "format=json").stdout)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / rows[1]["run_id"]).write_text("in the way")
+    done = door("run", *words, check=False)
+    assert done.returncode == 1
+    assert "1 of 2 runs are missing (width phi=1 seed=0)" in done.stderr
+    assert "the same command trains only these" in done.stderr
+    assert (tmp_path / "runs" / rows[0]["run_id"] / "record.json").exists()
+
+
+def test_plan_gives_the_promised_fields(door: Door) -> None:
+    [row] = json.loads(door("plan", "scaling=compound", "phi=1.5", "cost=matched", "format=json").stdout)
+    promised = "rule phi cost depth width resolution depths widths pixels macs params activations budget_error done run_id"
+    assert set(promised.split()) <= set(row)
+    assert (row["rule"], row["phi"], row["cost"], row["done"]) == ("compound", 1.5, "matched", False)
+    assert isinstance(row["depth"], float) and isinstance(row["depths"], list) and abs(row["budget_error"]) <= 0.05
+    assert "same network: depth phi=1 = coefficients" not in door("plan", "scaling=depth", "phi=1").stdout
+
+
+BAD = {
+    "scaling=foo": "Could not find 'scaling/foo'.*compound",
+    "phi=abc": "phi=abc: expected a number",
+    "seed=-1": "seed=-1: must be from 0",
+    "seed=1.5": "seed=1.5: expected a whole number",
+    "ph=1": "ph: there is no such setting",
+    "cost=matched scaling.alpha=1 scaling.beta=1 scaling.gamma=1 phi=1": r"alpha\*beta\^2\*gamma\^2 = 1.*cost=nominal",
+    "scaling=resolution phi=-3": "below the baseline's total stride of 16",
+    "scaling=depth cost=matched phi=0.5": "no network of mini costs within 5% of 1.41",
+    "scaling=resolution phi=4": "128 px is above the 96 px",
+    "data.path=/no/such/folder": "data.path=/no/such/folder: no such folder",
+    "study=none-such": "Could not find 'study/none-such'",
+    "study=quick phi=1": "study=quick sets it itself",
+    "scaling=published": "add baseline=b0",
+    "scaling=coefficients cost=matched": "has fixed coefficients",
+    "cost=free": "cost=free: choose one of nominal, matched",
+    "data=custom": "say which set",
+    "threads=0": "threads=0: must be from 1",
+    "recipe.optimizer=lion": "choose one of sgd, rmsprop, adamw",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_bad_input_is_one_line_that_names_the_value(words: str) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - Hydra's own exceptions among them
+        planned(*arguments(words.split()))
+    line = one_line(caught.value)
+    assert re.search(BAD[words], line)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("door_name", ["run", "plan", "report"])
+def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_path: Path) -> None:
+    done = door(door_name, "scaling=foo", check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("words", ["seed=-1", "scaling=depth cost=matched phi=0.5"])
+def test_run_refuses_before_training(door: Door, words: str) -> None:
+    for mode in ([], ["-m"]):
+        done = door("run", *mode, *words.split(), check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_shipped_config_composes_and_plans(path: Path, tmp_path: Path) -> None:
+    group = path.relative_to(CONF).parent.name
+    words = [f"{group}={path.stem}"] if group else []
+    if path.stem == "custom":
+        words += ["data.name=owner/name", "data.classes=10", "data.native=96"]
+    rows = planned(*words)
+    assert rows
+    assert all(isinstance(row["run_id"], str) for row in rows)
+
+
+def test_a_job_arrives_at_the_run_that_was_planned() -> None:
+    """Whatever a sweep plans, its overrides compose to the same run id: rules, own triples, coefficients, changed recipes."""
+    from hydra import compose
+
+    studies = [
+        ["study=quick", "recipe.epochs=1"],
+        ["study=balance"],
+        ["study=quick", "study.rules=[{name: mine, alpha: 1.3, beta: 1.05, gamma: 1.2}]", "cost=nominal"],
+        ["scaling=compound,dWr", "scaling.alpha=1.3", "phi=-0.5,0.7", "seed=3,4", "data.train_size=100,200"],
+        ["scaling=published", "scaling.variant=b0,b1", "baseline=b0", "data=custom", "data.name=a/b", "data.classes=5", "data.native=300"],
+    ]
+    with hydra():
+        for words in studies:
+            jobs = plan(words).jobs
+            for job in (jobs[0], jobs[-1]):
+                assert single(compose("config", list(job.overrides))).run == job.planned.run
+
+
+def test_the_quick_study_is_the_union_of_the_four_sweeps() -> None:
+    quick = {row["run_id"] for row in planned("study=quick")}
+    makefile = (ROOT / "Makefile").read_text()
+    three = re.search(r"^THREE := (.*)$", makefile, re.M)
+    assert three
+    sweeps: set[object] = set()
+    for rule in ("depth", "width", "resolution", "compound"):
+        rows = planned("cost=matched", f"scaling={rule}", *three[1].split())
+        assert len(rows) == 9
+        sweeps |= {row["run_id"] for row in rows}
+    assert sweeps == quick
+    assert len(quick) == 27
+
+
+def test_a_study_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablation import compose as door
+
+    calls = []
+    original = door.compose
+    monkeypatch.setattr(door, "compose", lambda *args: calls.append(args) or original(*args))
+    planned("study=quick")
+    assert len(calls) == 1
+
+
+def test_an_own_triple_does_not_pass_for_the_papers() -> None:
+    [row] = planned("scaling=compound", "scaling.alpha=1.3", "phi=1")
+    assert row["rule"] == "1.3/1.1/1.15"
+
+
+def test_a_name_or_path_alone_means_custom_data() -> None:
+    assert arguments(["data.name=a/b", "phi=1"])[0] == "data=custom"
+    assert arguments(["data=imagenette", "data.path=x"])[0] == "data=imagenette"
+
+
+def test_nominal_is_the_default_of_a_command_and_matched_of_studies() -> None:
+    assert planned("phi=1")[0]["cost"] == "nominal"
+    assert {row["cost"] for row in planned("study=quick")} == {"matched"}
+
+
+def test_report_names_the_command_for_what_has_no_records(door: Door) -> None:
+    shown = door("report").stdout
+    assert "python -m ablation.run study=quick" in shown
+    assert "python -m ablation.run study=balance" in shown
+
+
+def test_make_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M):
+        assert target in shown
+
+
+def test_the_makefile_pins_torch() -> None:
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_every_command_of_the_readme_is_real() -> None:
+    commands = readme_commands()
+    assert len(commands) > 8
+    targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.M))
+    targets = {word for line in targets for word in line.split()}
+    for command in commands:
+        words = command.split()
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, command
+        elif words[:2] == ["python", "-m"]:
+            rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help")]
+            if any("path=" in word for word in rest):
+                rest = [word for word in rest if "path=" not in word]
+            rest += ["data.classes=10", "data.native=96"] if any(word == "data=custom" for word in rest) else []
+            rest += ["data.name=a/b"] if "data=custom" in rest and not any(word.startswith("data.name=") for word in rest) else []
+            assert words[2] in ("ablation.run", "ablation.plan", "ablation.report"), command
+            assert planned(*rest), command
+
+
+def test_study_files_are_data() -> None:
+    for path in (CONF / "study").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text())
+        assert content["study"]["name"] == path.stem
+        assert path.read_text().splitlines()[1].startswith("# ")

@@ -1,0 +1,99 @@
+"""The module against the analytic count, and the parts that are easy to build wrong."""
+
+import itertools
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablation.baselines import B0, MINI
+from ablation.cost import cost, matched, nominal, training_flops
+from ablation.model import ConvNet, StochasticDepth
+from ablation.network import Network
+from ablation.scaling import PUBLISHED, RULES, Coefficients
+
+NETWORKS = {
+    **{f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network for rule, phi in itertools.product(RULES, (0, 1, 2))},
+    **{
+        f"mini {d} {w} {r}": nominal(MINI, Coefficients(d, w, r)).network
+        for (d, r), w in itertools.product([(1, 1), (1, 1.3), (2, 1), (2, 1.3)], (1, 2**0.5, 2))
+    },
+    **{v: nominal(B0, Coefficients(PUBLISHED[v].depth, PUBLISHED[v].width, PUBLISHED[v].pixels / 224)).network for v in ("b0", "b4", "b7")},
+    "b0 compound 1": matched(B0, RULES["compound"], 1).network,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_analytic_count_is_torchs_own(name: str) -> None:
+    network: Network = NETWORKS[name]
+    outputs = []
+    with torch.device("meta"):
+        net = ConvNet(network).eval()
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.register_forward_hook(lambda module, args, out: outputs.append(out.numel()))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = net(torch.empty(1, 3, network.pixels, network.pixels))
+    counted = cost(network)
+    assert logits.shape == (1, network.classes)
+    assert counter.get_total_flops() == 2 * counted.macs
+    assert sum(p.numel() for p in net.parameters()) == counted.params
+    assert sum(outputs) == counted.activations
+
+
+def test_training_flops_are_three_forwards_where_torch_counts_right() -> None:
+    """torch multiplies a depthwise weight gradient by its groups, so the ratio is tested on a convolution without groups."""
+    conv = torch.nn.Conv2d(8, 16, 3, padding=1)
+    images = torch.randn(2, 8, 16, 16, requires_grad=True)
+    with FlopCounterMode(display=False) as forward:
+        out = conv(images)
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    assert forward.get_total_flops() + backward.get_total_flops() == 3 * forward.get_total_flops()
+    assert training_flops(MINI.network, 1) == 3 * 2 * cost(MINI.network).macs
+
+
+def test_stochastic_depth_drops_samples_in_training_only() -> None:
+    torch.manual_seed(0)
+    drop, x = StochasticDepth(0.4), torch.ones(4000, 3, 2, 2)
+    out = drop(x)
+    dropped = (out == 0).all(dim=(1, 2, 3))
+    assert dropped.float().mean() == pytest.approx(0.4, abs=0.03)
+    assert torch.allclose(out[~dropped], x[~dropped] / 0.6)
+    assert torch.equal(drop.eval()(x), x)
+
+
+def test_stochastic_depth_is_active_in_the_network_and_grows_with_depth() -> None:
+    torch.manual_seed(0)
+    network = nominal(MINI, Coefficients(depth=4)).network
+    net = ConvNet(network, drop_path=0.5)
+    rates = [block.drop.rate for block in net.blocks]
+    assert rates == pytest.approx([0.5 * i / 16 for i in range(16)])
+    skipped = {index: 0 for index, block in enumerate(net.blocks) if block.skip}
+    for index in skipped:
+        net.blocks[index].drop.register_forward_hook(
+            lambda module, args, out, index=index: skipped.__setitem__(index, skipped[index] + int((out.flatten(1).abs().sum(1) == 0).sum()))
+        )
+    net.train()
+    for _ in range(40):
+        net(torch.randn(8, 3, 32, 32))
+    for index, count in skipped.items():
+        assert count / 320 == pytest.approx(rates[index], abs=0.1)
+    assert sum(skipped.values()) > 0
+
+
+def test_zero_init_makes_skipped_branches_start_at_nothing() -> None:
+    net = ConvNet(nominal(MINI, Coefficients(depth=2)).network, zero_init=True)
+    x = torch.randn(2, 24, 8, 8)
+    skipped = next(block for block in net.blocks if block.skip and block.project[0].out_channels == 24)
+    assert torch.equal(skipped(x), x)
+
+
+def test_initial_weights_are_as_released() -> None:
+    torch.manual_seed(0)
+    net = ConvNet(B0.network)
+    pointwise = net.blocks[10].expand[0].weight
+    depthwise = net.blocks[10].depthwise[0].weight
+    assert pointwise.std().item() == pytest.approx((2 / pointwise.shape[0]) ** 0.5, rel=0.05)
+    assert depthwise.std().item() == pytest.approx((2 / depthwise.shape[-1] ** 2) ** 0.5, rel=0.05)
+    assert net.classifier.weight.abs().max().item() == pytest.approx(1000**-0.5, rel=0.01)

@@ -1,0 +1,186 @@
+"""Run ids, records, study expansion."""
+
+import dataclasses
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablation import config
+from ablation.baselines import MINI
+from ablation.config import Data, Recipe, Run, build, digest
+from ablation.records import Record, read_record, record_path, write_json, write_record
+from ablation.scaling import RULES, Coefficients
+from ablation.study import Arm, Planned, expand, pending, twins
+
+RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1)
+DATA = Data("shapes", 20, 96)
+
+
+def some_run(**changes: object) -> Run:
+    return dataclasses.replace(Run(MINI.network, RECIPE, DATA, seed=0), **changes)  # type: ignore[arg-type]
+
+
+def some_record(run: Run, **changes: object) -> Record:
+    values = {field.name: 0 for field in dataclasses.fields(Record) if field.default is dataclasses.MISSING}
+    values |= {"run_id": run.id, "status": "done", "cost": "matched", "device": "cpu", "config": {}, "accuracy": 0.5, "val_accuracy": 0.5}
+    return Record(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"evaluate": False},
+        {"recipe": dataclasses.replace(RECIPE, learning_rate=0.2)},
+        {"data": dataclasses.replace(DATA, train_size=100)},
+        {"data": dataclasses.replace(DATA, upsample=True)},
+        {"network": dataclasses.replace(MINI.network, pixels=34)},
+        {"network": dataclasses.replace(MINI.network, classes=21)},
+    ],
+)
+def test_all_that_changes_a_result_changes_the_id(changes: dict[str, object]) -> None:
+    assert some_run(**changes).id != some_run().id
+
+
+def test_the_results_version_changes_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = some_run().id
+    monkeypatch.setattr(config, "RESULTS_VERSION", config.RESULTS_VERSION + 1)
+    assert some_run().id != before
+
+
+def test_the_id_is_stable_and_ignores_where_files_lie(tmp_path: Path) -> None:
+    assert some_run().id == some_run().id
+    for name in ("a", "b"):
+        (tmp_path / name / "class").mkdir(parents=True)
+        (tmp_path / name / "class" / "1.png").write_bytes(b"12345")
+    first, second = (dataclasses.replace(DATA, name="mine", path=str(tmp_path / name)) for name in ("a", "b"))
+    assert some_run(data=first).id == some_run(data=second).id
+    (tmp_path / "b" / "class" / "2.png").write_bytes(b"6")
+    config._fingerprint.cache_clear()
+    assert some_run(data=first).id != some_run(data=second).id
+
+
+def test_upsampling_is_refused_with_the_number() -> None:
+    with pytest.raises(ValueError, match="128 px is above the 96 px"):
+        some_run(network=dataclasses.replace(MINI.network, pixels=128))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 2.5}, "recipe.epochs=2.5: expected a whole number"),
+        ({"epochs": 0}, "recipe.epochs=0: must be at least 1"),
+        ({"optimizer": "lion"}, "recipe.optimizer=lion: choose one of sgd"),
+        ({"learning_rate": "fast"}, "recipe.learning_rate=fast: expected a number"),
+        ({"flip": 1}, "recipe.flip=1: expected true or false"),
+        ({"ema": float("nan")}, "recipe.ema=nan"),
+        ({"warmup_epochs": 7}, "shorter than recipe.epochs=3"),
+        ({"colour": 1}, "recipe.colour: no such setting"),
+    ],
+)
+def test_bad_settings_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(Recipe, {"epochs": 3, "batch_size": 8, "learning_rate": 0.1, **values}, "recipe")
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(ValueError, match="data.native is not set"):
+        build(Data, {"name": "x", "classes": 3}, "data")
+
+
+def test_record_comes_back_equal(tmp_path: Path) -> None:
+    run = some_run()
+    assert read_record(tmp_path, run) is None
+    record = some_record(run, history=({"epoch": 1, "train/loss": None},))
+    write_record(tmp_path, record)
+    again = read_record(tmp_path, run)
+    assert again is not None
+    assert dataclasses.replace(again, history=tuple(again.history)) == record
+
+
+@pytest.mark.parametrize("content", ["", '{"run_id": "abc', "[]", '{"run_id": "abc"}'])
+def test_a_record_that_is_not_whole_is_named(tmp_path: Path, content: str) -> None:
+    path = record_path(tmp_path, some_run().id)
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{some_run().id}/record.json .*delete it"):
+        read_record(tmp_path, some_run())
+
+
+def test_a_record_of_another_results_version_does_not_count(tmp_path: Path) -> None:
+    run = some_run()
+    write_record(tmp_path, some_record(run, results_version=config.RESULTS_VERSION - 1))
+    with pytest.raises(ValueError, match="results version"):
+        read_record(tmp_path, run)
+
+
+def test_a_failed_write_leaves_the_old_record_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, {"old": 1})
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"record.json could not be written \(No space left on device\); free some space"):
+        write_json(path, {"new": 2})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_real_limit_on_file_size_keeps_earlier_records_whole(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from ablation.records import write_json\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); here = Path(sys.argv[1])\n"
+        "write_json(here / 'a.json', {'whole': 1}); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "write_json(here / 'a.json', {'long': 'x' * 1000})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode != 0
+    assert "a.json could not be written" in done.stderr.splitlines()[-1]
+    assert json.loads((tmp_path / "a.json").read_text()) == {"whole": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert hasattr(resource, "RLIMIT_FSIZE") and hasattr(signal, "SIGXFSZ")
+
+
+def four_rules(**changes: object) -> list[Planned]:
+    arms = [Arm(name, "matched", RULES[name], phi) for name in ("depth", "width", "resolution", "compound") for phi in (0.0, 1.0)]
+    return expand(MINI, arms, RECIPE, DATA, seeds=[0, 1], **changes)  # type: ignore[arg-type]
+
+
+def test_phi_zero_is_trained_once_and_serves_every_rule() -> None:
+    planned = four_rules()
+    assert len(planned) == 16
+    assert len({entry.run.id for entry in planned}) == 10
+    assert {entry.label for entry in planned if entry.arm.phi == 0} == {"baseline seed=0", "baseline seed=1"}
+
+
+def test_pending_leaves_out_what_is_done_and_puts_the_costliest_first() -> None:
+    planned = four_rules()
+    done = {planned[0].run.id: some_record(planned[0].run)}
+    left = pending(planned, done)
+    assert len(left) == 9
+    assert planned[0].run.id not in {entry.run.id for entry in left}
+    assert [entry.work for entry in left] == sorted((entry.work for entry in left), reverse=True)
+
+
+def test_twins_are_named_and_phi_zero_is_not() -> None:
+    assert twins(four_rules()) == []
+    arms = [Arm("depth", "matched", RULES["depth"], 1.0), Arm("coefficients", "nominal", coefficients=Coefficients(depth=2))]
+    assert twins(expand(MINI, arms, RECIPE, DATA, [0])) == [("depth phi=1", "coefficients d=2 w=1 r=1")]
+
+
+def test_the_classes_of_the_data_are_counted_in_the_budget() -> None:
+    [entry] = expand(MINI, [Arm("width", "matched", RULES["width"], 1.0)], RECIPE, Data("other", 500, 96), [0])
+    assert entry.run.network.classes == 500
+    assert abs(entry.point.budget_error or 1) <= 0.05
+
+
+def test_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

@@ -1,0 +1,181 @@
+"""Scaling, networks and costs against the paper's and the released code's own numbers."""
+
+import dataclasses
+import itertools
+import math
+import random
+
+import pytest
+
+from ablation.baselines import B0, BASELINES, MINI
+from ablation.cost import TOLERANCE, cost, matched, nominal, training_flops
+from ablation.network import scale
+from ablation.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule, apportion, round_channels, round_layers, round_pixels
+
+# macs (convolutions and classifier, no bias), params, activations, blocks. Counted with torch's FlopCounterMode / 2 and equal to the
+# tables of pycls (facebookresearch/pycls, dev/model_complexity.json) and torchvision; 1,000 classes, sides of the released table.
+GOLDEN = {
+    "b0": (385_814_752, 5_288_548, 6_748_036, 16),
+    "b1": (686_802_832, 7_794_184, 10_884_328, 23),
+    "b2": (993_561_872, 9_109_994, 13_832_834, 23),
+    "b3": (1_827_141_392, 12_233_232, 23_831_296, 26),
+    "b4": (4_393_771_024, 19_341_616, 49_489_032, 32),
+    "b5": (10_266_384_752, 30_389_784, 98_857_400, 39),
+    "b6": (19_067_593_536, 43_040_704, 167_393_400, 45),
+    "b7": (37_745_884_192, 66_347_960, 289_939_464, 55),
+}
+
+
+@pytest.mark.parametrize("variant", GOLDEN)
+def test_released_networks_cost_what_was_published(variant: str) -> None:
+    row = PUBLISHED[variant]
+    network = nominal(B0, Coefficients(row.depth, row.width, row.pixels / 224)).network
+    counted = cost(network)
+    assert network.pixels == row.pixels
+    assert (counted.macs, counted.params, counted.activations, sum(network.layers)) == GOLDEN[variant]
+
+
+def test_rules_follow_the_law() -> None:
+    for rule in RULES.values():
+        assert rule.product == pytest.approx(1.92027 if rule.name == "compound" else 2, rel=1e-4)
+        for phi in (-1.5, 0, 0.3, 2):
+            at = rule.at(phi)
+            assert (at.depth, at.width, at.resolution) == pytest.approx((rule.alpha**phi, rule.beta**phi, rule.gamma**phi))
+            assert rule.at(rule.exponent(phi)).depth * rule.at(rule.exponent(phi)).width ** 2 * rule.at(
+                rule.exponent(phi)
+            ).resolution ** 2 == pytest.approx(2**phi)
+
+
+def test_compound_two_on_b0_is_296_pixels() -> None:
+    assert nominal(B0, RULES["compound"].at(2)).network.pixels == 296
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [(32, 1.1, 32), (16, 1.4, 24), (40, 1.1, 48), (1280, 1.1, 1408), (320, 0.25, 80), (24, 0.5, 16), (8, 0.1, 8), (112, 2.0, 224)],
+)
+def test_channels_as_released(channels: int, width: float, expected: int) -> None:
+    assert round_channels(channels, width, Rounding(channels=8)) == expected
+
+
+def test_channels_never_fall_below_nine_tenths() -> None:
+    for step, channels, percent in itertools.product((4, 8), range(4, 400, 4), range(20, 400, 7)):
+        rounded = round_channels(channels, percent / 100, Rounding(channels=step))
+        assert rounded % step == 0
+        assert rounded >= 0.9 * channels * percent / 100
+
+
+def test_depth_rounds_up_per_stage_or_to_the_nearest_total() -> None:
+    assert round_layers((1, 2, 2, 3, 3, 4, 1), 1.1, Rounding(depth="ceil")) == (2, 3, 3, 4, 4, 5, 2)
+    assert round_layers((10,), 1.1, Rounding(depth="ceil")) == (11,)
+    assert round_layers((1, 1, 1, 1), 1.3, Rounding(depth="nearest")) == (1, 1, 1, 2)
+    assert round_layers((1, 1, 1, 1), 0.2, Rounding(depth="nearest")) == (1, 1, 1, 1)
+
+
+def test_blocks_are_apportioned_by_largest_remainder_ties_to_the_later_stage() -> None:
+    assert apportion((1, 1, 1, 1), 6) == (1, 1, 2, 2)
+    assert apportion((2, 2, 4, 2), 15) == (3, 3, 6, 3)
+    assert apportion((1, 1, 4), 3) == (1, 1, 1)
+    draw = random.Random(0)
+    for _ in range(200):
+        layers = tuple(draw.randint(1, 6) for _ in range(draw.randint(1, 7)))
+        total = draw.randint(sum(layers), 40)
+        shares = apportion(layers, total)
+        assert sum(shares) == total
+        assert all(abs(share - total * n / sum(layers)) < 1 for share, n in zip(shares, layers, strict=True))
+
+
+def test_pixels_round_halves_up_to_the_step() -> None:
+    assert round_pixels(32, 1.3, Rounding(resolution=2)) == 42
+    assert round_pixels(30, 1.1, Rounding(resolution=2)) == 34
+    assert round_pixels(224, 1.3225, Rounding(resolution=1)) == 296
+
+
+def test_baseline_is_unchanged_by_ones() -> None:
+    for baseline in BASELINES.values():
+        assert scale(baseline.network, Coefficients(), baseline.rounding) == baseline.network
+
+
+def test_a_network_below_its_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"12 px, below the baseline's total stride of 16.*at least 0.5"):
+        nominal(MINI, RULES["resolution"].at(-3))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("phi", [1, 2, 3])
+def test_matched_networks_meet_the_budget_and_move_only_the_rule(rule: str, phi: int) -> None:
+    for baseline in (MINI, B0):
+        point = matched(baseline, RULES[rule], phi)
+        base, triple = baseline.network, RULES[rule]
+        counted = cost(point.network).macs / cost(base).macs
+        assert counted / 2**phi - 1 == pytest.approx(point.budget_error)
+        assert abs(point.budget_error) <= TOLERANCE
+        assert all(a >= b for a, b in zip(point.network.layers, base.layers, strict=True))
+        assert all(a >= b for a, b in zip(point.network.widths, base.widths, strict=True))
+        assert point.network.pixels >= base.pixels
+        assert triple.alpha != 1 or point.network.layers == base.layers
+        assert triple.beta != 1 or point.network.widths == base.widths
+        assert triple.gamma != 1 or point.network.pixels == base.pixels
+
+
+def exhaustive(rule: Rule, phi: float) -> tuple[float, float]:
+    """(distance, cost error) of the best network of `mini`, by trying every one on a fine grid."""
+    intended = rule.at(rule.exponent(phi))
+    target = 2**phi * cost(MINI.network).macs
+    best = (math.inf, math.inf)
+    depths = [n / 4 for n in range(4, 24)] if rule.alpha != 1 else [1.0]
+    widths = [1 + k / 400 for k in range(600)] if rule.beta != 1 else [1.0]
+    sides = range(32, 96, 2) if rule.gamma != 1 else [32]
+    for depth, width in itertools.product(depths, widths):
+        for side in sides:
+            network = scale(MINI.network, Coefficients(depth, width, side / 32), MINI.rounding)
+            error = abs(cost(network).macs / target - 1)
+            if error <= TOLERANCE:
+                off = (depth / intended.depth, (width / intended.width) ** 2, (side / 32 / intended.resolution) ** 2)
+                best = min(best, (math.hypot(*map(math.log2, off)), error))
+    return best
+
+
+@pytest.mark.parametrize(("rule", "phi"), [("compound", 1), ("wr", 1), ("dw", 1.5), ("width", 2)])
+def test_the_search_finds_what_trying_everything_finds(rule: str, phi: float) -> None:
+    point = matched(MINI, RULES[rule], phi)
+    ratio = [getattr(point.realised, name) / getattr(point.intended, name) for name in ("depth", "width", "resolution")]
+    distance = math.hypot(math.log2(ratio[0]), 2 * math.log2(ratio[1]), 2 * math.log2(ratio[2]))
+    assert distance == pytest.approx(exhaustive(RULES[rule], phi)[0], abs=0.008)  # the grid's step in width
+    assert distance <= exhaustive(RULES[rule], phi)[0] + 1e-9
+
+
+def test_matched_shrinks_too() -> None:
+    point = matched(MINI, RULES["width"], -1)
+    assert abs(point.budget_error) <= TOLERANCE
+    assert max(point.network.widths) < max(MINI.network.widths)
+
+
+def test_phi_zero_is_the_baseline_under_every_rule() -> None:
+    for rule in RULES.values():
+        assert matched(MINI, rule, 0).network == MINI.network == nominal(MINI, rule.at(0), 1.0).network
+
+
+def test_an_impossible_budget_says_what_is_near() -> None:
+    with pytest.raises(ValueError, match=r"scaling=depth phi=0.5: no network of mini costs within 5% of 1.41 .*nearest: 1.29 and 1.57"):
+        matched(MINI, RULES["depth"], 0.5)
+
+
+def test_a_triple_along_equal_cost_cannot_be_matched() -> None:
+    with pytest.raises(ValueError, match="has nothing to solve"):
+        matched(MINI, Rule("still", 1, 1, 1), 1)
+
+
+def test_training_costs_three_forwards() -> None:
+    assert training_flops(MINI.network, 10) == 60 * cost(MINI.network).macs
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MINI.network.pixels = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf"), 1e4])
+def test_bad_coefficients_are_named(bad: float) -> None:
+    with pytest.raises(ValueError, match="width=.*between 0.001 and 1000"):
+        Coefficients(width=bad)
