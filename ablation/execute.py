@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +83,7 @@ def _train(
         gradient_clip_val=recipe.clip or None,
         callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
         plugins=[LightningEnvironment()],
-        logger=False,
+        logger=tracker.logger or False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -91,7 +92,9 @@ def _train(
         default_root_dir=str(execution.runs / run.id),
     )
     fit_started = time.perf_counter()
-    trainer.fit(module, batches)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")  # Lightning 2.6 on torch 2.13, harmless
+        trainer.fit(module, batches)
     seconds = time.perf_counter() - fit_started - watch.seconds
     module.to(device)
     final = {name: measure(net, images, recipe.precision) for name, images in (("val", validation), ("train", train.head(len(validation))))}

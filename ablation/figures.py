@@ -135,9 +135,9 @@ def gain_figure(table: pd.DataFrame) -> Figure:
     ax.set_xticks(range(len(steps)), [f"{2**low:.3g}x to {2**high:.3g}x" for low, high in steps])
     ax.set_xlim(-0.5, len(steps) - 0.5)
     ax.set_xlabel("budget, multiples of the baseline's FLOPs")
-    ax.set_ylabel("accuracy gained per doubling of FLOPs (points)")
+    ax.set_ylabel("accuracy per doubling (points)")
     ax.grid(axis="x", visible=False)
-    ax.legend(title="rule", frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    beside(ax, "rule")
     return headed(figure, "What the next doubling of FLOPs pays", table)
 
 
@@ -162,7 +162,7 @@ def balance_figure(table: pd.DataFrame) -> Figure:
             annotate(ax, row, f"w={row.width:.3g}")
     flops_axis(ax, table)
     ax.set_ylabel(accuracy_label(table))
-    ax.legend(title="depth, resolution", frameon=False, loc="lower right")
+    beside(ax, "depth, resolution")
     return headed(figure, "Scaling width under other depths and resolutions", table)
 
 
@@ -185,7 +185,7 @@ def compound_figure(table: pd.DataFrame) -> Figure:
             curve(ax, rows, rule, label=rule, others=order)
     flops_axis(ax, table)
     ax.set_ylabel(accuracy_label(table))
-    ax.legend(title="rule", frameon=False, loc="lower right")
+    beside(ax, "rule")
     return headed(figure, "Which way to spend FLOPs", table)
 
 
@@ -212,6 +212,11 @@ def bars(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: 
     """Means with 95 % intervals, in per cent; no bar where one seed gives no interval."""
     spread = [100 * (rows["mean"] - rows["low"]).fillna(0), 100 * (rows["high"] - rows["mean"]).fillna(0)]
     ax.errorbar(x, 100 * rows["mean"], yerr=spread, fmt=marker, color=colour, markersize=7, capsize=3.5, elinewidth=1.3, label=label, zorder=3)
+
+
+def beside(ax: Axes, title: str) -> None:
+    """A legend outside the axes, where it hides no point."""
+    ax.legend(title=title, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), alignment="left")
 
 
 def annotate(ax: Axes, row: object, text: str) -> None:

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ablation.compose import CONF, Plan, arguments, execution, fail, one_line, plan, register, single
+from ablation.compose import CONF, arguments, execution, fail, one_line, plan, register, single
 from ablation.cost import cost
 from ablation.progress import Progress
 from ablation.records import Record, read_records, record_path
@@ -69,7 +69,7 @@ def result(entry: Planned, record: Record, path: str) -> str:
 
 
 def sweep(words: list[str], launch: Callable[[Sequence[Sequence[str]]], Sequence[Any]]) -> None:
-    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher; print the table.
+    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher.
 
     Success is read from the records, never from exit states. Raises RuntimeError, naming what is missing, after everything that could
     be done is done.
@@ -86,13 +86,14 @@ def sweep(words: list[str], launch: Callable[[Sequence[Sequence[str]]], Sequence
             returns = launch([list(overrides[entry.run.id]) for entry in left])
         faults = {entry.label: fault for entry, returned in zip(left, returns, strict=True) if (fault := _fault(returned))}
         done = read_records(wanted.execution.runs, runs.values())
-    print_table(wanted, done)
     missing = sorted({entry.label for entry in wanted.planned if entry.run.id not in done})
     if missing:
         named = ", ".join([*missing[:6], *(["..."] if len(missing) > 6 else [])])
         reasons = [f"{label}: {fault}" for label, fault in sorted(faults.items())[:3]]
         ending = ["the same command trains only these"]
         raise RuntimeError("; ".join([f"{len(missing)} of {len(runs)} runs are missing ({named})", *reasons, *ending]))
+    multirun = "-m " if wanted.name == "sweep" else ""
+    print(f"{len(runs)} of {len(runs)} runs done; figures and table: python -m ablation.report {multirun}{wanted.command}")
 
 
 def _fault(returned: Any) -> str | None:
@@ -100,13 +101,6 @@ def _fault(returned: Any) -> str | None:
         return returned.return_value
     except Exception as error:
         return one_line(error)
-
-
-def print_table(wanted: Plan, done: dict[str, Record]) -> None:
-    """Means over seeds with intervals."""
-    from ablation.report import results_table
-
-    print(results_table(wanted, done))
 
 
 def main() -> None:

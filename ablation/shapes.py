@@ -23,13 +23,13 @@ CHUNK = 100
 # What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so that training starts
 # quickly and no network reads every image.
 RADIUS = (0.42, 0.28)  # of the object, in image sides
-HARMONIC = (0.45, 0.20)  # amplitude of the outline's harmonic, in radii
-CONTRAST = (1.0, 0.35)  # of the texture's two colours
-CLUTTER = (0.02, 0.12)  # deviation of the 1/f noise behind the object
-NOISE = (0.0, 0.12)  # deviation of the noise of each pixel
+HARMONIC = (0.45, 0.25)  # amplitude of the outline's harmonic, in radii
+CONTRAST = (1.0, 0.4)  # of the texture's two colours
+CLUTTER = (0.02, 0.10)  # deviation of the 1/f noise behind the object
+NOISE = (0.0, 0.10)  # deviation of the noise of each pixel
 
 # The rest is uniform.
-CYCLES = (2, 12)  # of the texture across the object, log-uniform
+CYCLES = (2, 10)  # of the texture across the object, log-uniform
 OFFSET = 0.05  # of its centre from the image's, in image sides
 DARK, LIGHT, GROUND = (0.0, 0.35), (0.65, 1.0), (0.3, 0.7)  # colour channels of the texture's two colours and of the ground
 LIGHTING = 0.15  # largest change of brightness from the centre to an edge

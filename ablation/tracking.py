@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
-
-from pytorch_lightning.loggers import WandbLogger
+from typing import TYPE_CHECKING, Any
 
 from ablation.config import Execution
 from ablation.study import Planned
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +24,23 @@ class Tracker:
 
     def _start(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb  # a second of start-up, so only where it is used
+        from pytorch_lightning.loggers import WandbLogger
+
         folder = execution.runs / planned.run.id
         folder.mkdir(parents=True, exist_ok=True)
-        logger = WandbLogger(
+        run = wandb.init(
             name=planned.label,
             id=planned.run.id,
             project=execution.project,
             group=planned.arm.name,
-            save_dir=str(folder),
-            mode=execution.wandb,
+            dir=str(folder),
+            mode=execution.wandb,  # type: ignore[arg-type]
             resume="allow",
+            reinit="finish_previous",
             config=dict(config) | {"rule": planned.arm.name, "phi": planned.arm.phi},
         )
-        run = logger.experiment
+        logger = WandbLogger(experiment=run)
         for metrics, axis in (("train/*", "epoch"), ("val/*", "flops"), ("accuracy", "macs")):
             run.define_metric(axis)
             run.define_metric(metrics, step_metric=axis)
@@ -51,7 +56,7 @@ class Tracker:
     def epoch(self, values: Mapping[str, float]) -> None:
         """One row of history; `epoch` and `flops` (training FLOPs so far) are its axes."""
         if self.logger:
-            self._try(lambda: self.logger.experiment.log(dict(values)))
+            self._try(lambda: self.logger.log_metrics(dict(values)))
 
     def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Write the summary, so that accuracy is plotted against macs over runs, and close; in any case close."""

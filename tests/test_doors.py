@@ -40,7 +40,7 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door:
     assert "sweep: 6 runs, 0 done, 6 to train" in first.stdout
     lines = re.findall(r"^run \d of 6 .*accuracy +[\d.]+%.* left$", first.stdout, re.M)
     assert len(lines) == 6, first.stdout
-    assert len(re.findall(r"^(?:depth|width) +[01] +matched", first.stdout, re.M)) == 4
+    assert "6 of 6 runs done; figures and table: python -m ablation.report -m cost=matched" in first.stdout
     records[0].unlink()
     second = door("run", *words)
     assert "sweep: 6 runs, 5 done, 1 to train" in second.stdout
@@ -48,6 +48,7 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door:
     assert len(rows) == 8 and all(row["done"] for row in rows)
     report = door("report", *words)
     assert "no records" not in report.stdout
+    assert len(re.findall(r"^(?:depth|width) +[01] +matched .*% to .*%  +2", report.stdout, re.M)) == 4
     for name in ("single", "gain", "compound"):
         for ending in ("png", "svg", "csv"):
             assert (tmp_path / "results" / "sweep" / f"{name}.{ending}").stat().st_size > 100
@@ -101,7 +102,7 @@ BAD = {
 
 @pytest.mark.parametrize("words", BAD)
 def test_bad_input_is_one_line_that_names_the_value(words: str) -> None:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - Hydra's own exceptions among them
+    with pytest.raises(Exception) as caught:
         planned(*arguments(words.split()))
     line = one_line(caught.value)
     assert re.search(BAD[words], line)

@@ -41,9 +41,8 @@ def test_rules_follow_the_law() -> None:
         for phi in (-1.5, 0, 0.3, 2):
             at = rule.at(phi)
             assert (at.depth, at.width, at.resolution) == pytest.approx((rule.alpha**phi, rule.beta**phi, rule.gamma**phi))
-            assert rule.at(rule.exponent(phi)).depth * rule.at(rule.exponent(phi)).width ** 2 * rule.at(
-                rule.exponent(phi)
-            ).resolution ** 2 == pytest.approx(2**phi)
+            full = rule.at(rule.exponent(phi))
+            assert full.depth * full.width**2 * full.resolution**2 == pytest.approx(2**phi)
 
 
 def test_compound_two_on_b0_is_296_pixels() -> None:
@@ -123,9 +122,9 @@ def exhaustive(rule: Rule, phi: float) -> tuple[float, float]:
     intended = rule.at(rule.exponent(phi))
     target = 2**phi * cost(MINI.network).macs
     best = (math.inf, math.inf)
-    depths = [n / 4 for n in range(4, 24)] if rule.alpha != 1 else [1.0]
-    widths = [1 + k / 400 for k in range(600)] if rule.beta != 1 else [1.0]
-    sides = range(32, 96, 2) if rule.gamma != 1 else [32]
+    depths = [n / 4 for n in range(4, 12)] if rule.alpha != 1 else [1.0]
+    widths = [1 + k / 200 for k in range(240)] if rule.beta != 1 else [1.0]
+    sides = range(32, 52, 2) if rule.gamma != 1 else [32]
     for depth, width in itertools.product(depths, widths):
         for side in sides:
             network = scale(MINI.network, Coefficients(depth, width, side / 32), MINI.rounding)
@@ -141,7 +140,7 @@ def test_the_search_finds_what_trying_everything_finds(rule: str, phi: float) ->
     point = matched(MINI, RULES[rule], phi)
     ratio = [getattr(point.realised, name) / getattr(point.intended, name) for name in ("depth", "width", "resolution")]
     distance = math.hypot(math.log2(ratio[0]), 2 * math.log2(ratio[1]), 2 * math.log2(ratio[2]))
-    assert distance == pytest.approx(exhaustive(RULES[rule], phi)[0], abs=0.008)  # the grid's step in width
+    assert distance == pytest.approx(exhaustive(RULES[rule], phi)[0], abs=0.015)  # the grid's step in width
     assert distance <= exhaustive(RULES[rule], phi)[0] + 1e-9
 
 
