@@ -44,7 +44,7 @@ MINI = Baseline(
     "mini",
     Network(
         pixels=32,
-        classes=20,
+        classes=12,
         stem=16,
         stages=(
             #     operator  expand kernel stride channels layers

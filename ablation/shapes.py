@@ -1,6 +1,6 @@
 """`shapes`: images made by the project, so that a study needs no download. A demonstration, never evidence for the paper.
 
-A class is a silhouette (circle with radial harmonic k = 2..6) filled with a texture (stripes, checks, rings, grid): telling the 20
+A class is a silhouette (circle with radial harmonic k = 2, 3 or 5) filled with a texture (stripes, checks, rings, grid): telling the 12
 classes apart takes the whole outline and the fine texture, so receptive field, number of features and pixels all matter by design.
 """
 
@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 GENERATOR_VERSION = 1  # raise when the same seed would give other images
-HARMONICS = (2, 3, 4, 5, 6)
+HARMONICS = (2, 3, 5)
 TEXTURES = ("stripes", "checks", "rings", "grid")
 CLASSES = len(HARMONICS) * len(TEXTURES)
 SIDE = 96  # native pixels
-SIZES = {"train": 7000, "evaluation": 3000}
-CHUNK = 100
+SIZES = {"train": 6000, "evaluation": 3000}
+CHUNK = 120
 
 # What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so that training starts
 # quickly and no network reads every image.
 RADIUS = (0.42, 0.28)  # of the object, in image sides
-HARMONIC = (0.45, 0.25)  # amplitude of the outline's harmonic, in radii
+HARMONIC = (0.45, 0.28)  # amplitude of the outline's harmonic, in radii
 CONTRAST = (1.0, 0.4)  # of the texture's two colours
 CLUTTER = (0.02, 0.10)  # deviation of the 1/f noise behind the object
 NOISE = (0.0, 0.10)  # deviation of the noise of each pixel
 
 # The rest is uniform.
-CYCLES = (2, 10)  # of the texture across the object, log-uniform
+CYCLES = (2, 11)  # of the texture across the object, log-uniform
 OFFSET = 0.05  # of its centre from the image's, in image sides
 DARK, LIGHT, GROUND = (0.0, 0.35), (0.65, 1.0), (0.3, 0.7)  # colour channels of the texture's two colours and of the ground
 LIGHTING = 0.15  # largest change of brightness from the centre to an edge

@@ -14,7 +14,7 @@ from ablation import shapes
 from ablation.config import Data, Recipe
 from ablation.data import MEAN, STD, Batches, Images, check_digest, crop, decoded, describe, load, normalise, random_boxes, resize, square
 
-SHAPES = Data("shapes", 20, 96, train_size=100, validation_size=50)
+SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, shift=0.1)
 
 
@@ -58,14 +58,14 @@ def test_shapes_are_the_same_bits_for_the_same_seed() -> None:
 
 
 def test_shapes_are_balanced_and_their_images_differ() -> None:
-    images, labels = shapes.render("train", 200, 0)
-    assert (np.bincount(labels, minlength=20) == 10).all()
+    images, labels = shapes.render("train", 240, 0)
+    assert (np.bincount(labels, minlength=12) == 20).all()
     assert images.std(axis=(1, 2, 3)).min() > 10
-    assert len({image.tobytes() for image in images}) == 200
+    assert len({image.tobytes() for image in images}) == 240
 
 
 def test_every_class_differs_in_outline_or_texture_only() -> None:
-    assert len(shapes.HARMONICS) * len(shapes.TEXTURES) == shapes.CLASSES == 20
+    assert len(shapes.HARMONICS) * len(shapes.TEXTURES) == shapes.CLASSES == 12
 
 
 def test_load_splits_without_overlap_and_holds_validation_out_of_train(cache: Path) -> None:

@@ -19,7 +19,7 @@ from ablation.scaling import RULES, Coefficients
 from ablation.study import Arm, Planned, expand, pending, twins
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1)
-DATA = Data("shapes", 20, 96)
+DATA = Data("shapes", 12, 96)
 
 
 def some_run(**changes: object) -> Run:

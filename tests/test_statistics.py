@@ -1,5 +1,6 @@
 """Intervals against a simulated truth, and frames and figures from records."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -89,6 +90,15 @@ def test_missing_and_diverged_runs_are_counted_and_not_hidden() -> None:
     assert means["missing"].sum() == 2
     assert means["diverged"].sum() == 1
     assert means.iloc[-1]["n"] == 1
+
+
+def test_runs_of_different_recipes_are_never_averaged() -> None:
+    arm = [Arm("width", "matched", RULES["width"], 1.0)]
+    planned = [e for epochs in (2, 3) for e in expand(MINI, arm, dataclasses.replace(RECIPE, epochs=epochs), DATA, range(2))]
+    records = {e.run.id: some_record(e.run, accuracy=e.run.recipe.epochs / 10) for e in planned}
+    means = summary(frame(planned, records))
+    assert list(means["rule"]) == ["width (epochs=2)", "width (epochs=3)"]
+    assert list(means["mean"]) == pytest.approx([0.2, 0.3])
 
 
 def balance() -> pd.DataFrame:

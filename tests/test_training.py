@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from ablation.study import Arm, Planned, expand
 from ablation.training import Averaging, GiveSignalsBack, TensorFlowRMSprop, make_optimizer, measure, schedule
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, ema=0.9, label_smoothing=0.1, dropout=0.1, drop_path=0.1, shift=0.1, validate_every=1)
-DATA = Data("shapes", 20, 96, train_size=96, validation_size=40)
+DATA = Data("shapes", 12, 96, train_size=96, validation_size=40)
 
 
 def planned(recipe: Recipe = RECIPE, data: Data = DATA, seed: int = 0, evaluate: bool = True) -> Planned:
@@ -79,7 +81,7 @@ def test_a_diverged_run_is_a_result(execution: Execution) -> None:
 
 
 def test_training_learns(execution: Execution) -> None:
-    """Forty images learned by heart: far above the 5 % of chance."""
+    """Forty images learned by heart: far above the 8 % of chance."""
     recipe = Recipe(epochs=30, batch_size=16, learning_rate=0.1, flip=False, validate_every=100)
     record = execute(planned(recipe, dataclasses.replace(DATA, train_size=32, validation_size=40)), execution)
     assert record.train_accuracy > 0.8
@@ -170,7 +172,7 @@ def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
 def test_measure_counts_every_image_once() -> None:
     torch.manual_seed(0)
     net = ConvNet(MINI.network)
-    images = Images(torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8), torch.arange(70) % 20)
+    images = Images(torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8), torch.arange(70) % 12)
     assert measure(net, images, batch=32) == pytest.approx(measure(net, images, batch=70), rel=1e-5)
     assert net.training
 
@@ -197,8 +199,6 @@ def test_json_has_no_nan() -> None:
 
 def test_wandb_offline_holds_history_summary_and_config(execution: Execution) -> None:
     """Reads back what was written, by W&B's own inspector."""
-    import subprocess
-
     import wandb
 
     entry = planned()
@@ -206,11 +206,11 @@ def test_wandb_offline_holds_history_summary_and_config(execution: Execution) ->
     assert wandb.run is None
     [file] = (execution.runs / entry.run.id).glob("wandb/offline-run-*/*.wandb")
     assert entry.run.id in file.name
-    shown = subprocess.run(["wandb", "leet", "inspect", "--summary", "--json", str(file)], capture_output=True, text=True)
-    if shown.returncode:
-        pytest.skip(f"this wandb cannot inspect a file: {shown.stderr.strip()[:200]}")
-    assert f'"macs": {record.macs}'.replace(" ", "") in shown.stdout.replace(" ", "")
-    assert "compound phi=0.5 seed=0" in shown.stdout
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
+    shown = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
+    assert f'"macs":{record.macs}' in shown.replace(" ", "")
+    assert f'"accuracy":{record.accuracy}' in shown.replace(" ", "")
+    assert "compound phi=0.5 seed=0" in shown
 
 
 def test_a_broken_wandb_never_stops_a_run(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
