@@ -4,9 +4,10 @@ Below it there is no DictConfig. A study is composed once and expanded in Python
 """
 
 import itertools
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,21 @@ def hydra() -> Iterator[None]:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="ablation"):
         yield
+
+
+def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
+    """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one line and status 1."""
+    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+    if {"-h", "--help"} & set(words):
+        print(doc)
+        return
+    try:
+        with hydra():
+            body(arguments(words), len(words) < len(sys.argv[1:]))
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        fail(error)
 
 
 def arguments(words: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """One run: plan in, record out."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import logging
@@ -162,7 +163,8 @@ class _Watch(Callback):
         if validation:
             row |= {"val/accuracy": validation[0], "val/loss": finite(validation[1])}
         self.history.append(row)
-        write_json(self.path, {"label": self.planned.label, "epochs": run.recipe.epochs, **row})
+        with contextlib.suppress(OSError):  # only a view; the record is what must be written
+            write_json(self.path, {"label": self.planned.label, "epochs": run.recipe.epochs, **row})
         self.tracker.epoch({name: value for name, value in row.items() if value is not None})
 
 

@@ -5,12 +5,10 @@ python -m ablation.plan -m cost=matched scaling=depth,compound phi=0,1,2 format=
 """
 
 import json
-import os
-import sys
 
 from tabulate import tabulate
 
-from ablation.compose import Plan, arguments, fail, hydra, plan
+from ablation.compose import Plan, door, plan
 from ablation.records import Record, read_records
 from ablation.study import twins
 
@@ -42,19 +40,14 @@ def table(wanted: Plan, done: dict[str, Record]) -> str:
 
 def main() -> None:
     """Entry point."""
-    words = arguments([word for word in sys.argv[1:] if word not in ("-m", "--multirun")])
-    if "-h" in words or "--help" in words:
-        print(__doc__)
-        return
-    try:
-        with hydra():
-            wanted = plan(words)
-        done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
-        print(json.dumps(rows(wanted, done), indent=1) if wanted.format == "json" else table(wanted, done))
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
-        fail(error)
+    door(__doc__, show)
+
+
+def show(words: list[str], multirun: bool) -> None:
+    """Print the plan of the overrides."""
+    wanted = plan(words)
+    done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
+    print(json.dumps(rows(wanted, done), indent=1) if wanted.format == "json" else table(wanted, done))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,12 @@ python -m ablation.report study=quick        one study
 python -m ablation.report -m cost=matched scaling=depth,width phi=0,1   what such a run trained
 """
 
-import os
-import sys
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-from ablation.compose import Plan, arguments, fail, hydra, plan, studies
+from ablation.compose import Plan, door, plan, studies
 from ablation.figures import DRAWINGS, Drawing, style
 from ablation.frame import frame, summary
 from ablation.records import Record, read_records
@@ -89,24 +87,19 @@ def train_command(wanted: Plan) -> str:
 
 def main() -> None:
     """Entry point."""
-    words = arguments([word for word in sys.argv[1:] if word not in ("-m", "--multirun")])
-    if "-h" in words or "--help" in words:
-        print(__doc__)
-        return
-    try:
-        with hydra():
-            chosen = any(word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words)
-            plans = [plan(words)] if chosen else [plan([*words, f"study={name}"]) for name in studies()]
-        lines = [(wanted.name, *line) for wanted in plans for line in report(wanted)]
-        for wanted in plans:
-            done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
-            if done:
-                print(f"\n{wanted.name}\n{results_table(wanted, done)}")
-        print("\n" + tabulate(lines, headers=["study", "figure", "where"]))
-    except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
-            raise
-        fail(error)
+    door(__doc__, show)
+
+
+def show(words: list[str], multirun: bool) -> None:
+    """Report on what the overrides ask for, or on every study that ships; print the tables and where the figures are."""
+    chosen = multirun or any(word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words)
+    plans = [plan(words)] if chosen else [plan([*words, f"study={name}"]) for name in studies()]
+    lines = [(wanted.name, *line) for wanted in plans for line in report(wanted)]
+    for wanted in plans:
+        done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
+        if done:
+            print(f"\n{wanted.name}\n{results_table(wanted, done)}")
+    print("\n" + tabulate(lines, headers=["study", "figure", "where"]))
 
 
 if __name__ == "__main__":
