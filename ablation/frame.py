@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from ablation.records import Record
@@ -41,7 +42,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row per arm: mean accuracy over seeds with a 95 % interval, n, and how many runs diverged or are missing.
 
     The seed variance is pooled over the distinct networks of the frame. low and high are NaN where one seed gives no variance.
-    A diverged run counts with the accuracy it has.
+    A diverged run counts with the accuracy it has. Intervals are cut at 0 and 1, beyond which no accuracy lies.
     """
     measured = table[table["accuracy"].notna()]
     seen: set[str] = set()  # a run that several rules share counts once
@@ -59,7 +60,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         fixed = group.iloc[0][[name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]].to_dict()
         rows.append(
             fixed
-            | {"mean": middle.mean, "low": middle.low, "high": middle.high, "n": len(values)}
+            | {"mean": middle.mean, "low": np.clip(middle.low, 0, 1), "high": np.clip(middle.high, 0, 1), "n": len(values)}
             | {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
         )
     return pd.DataFrame(rows)

@@ -37,9 +37,9 @@ def results_table(wanted: Plan, done: dict[str, Record], style: str = "simple") 
         phi = "" if row["phi"] is None or row["phi"] != row["phi"] else f"{row['phi']:g}"
         coefficients = [f"{row[name]:.2f}" for name in ("depth", "width", "resolution")]
         rows.append([row["rule"], phi, row["cost"], *coefficients, row["pixels"], f"{row['macs'] / 1e6:,.2f}", error,
-                     f"{row['mean']:.1%}" if known else "-", spread, row["n"], flags])  # fmt: skip
+                     f"{row['mean']:.1%}" if known else "-", spread, f"{row['n']} ({flags})" if flags else row["n"]])  # fmt: skip
     split = table["split"].iloc[0]
-    names = ["rule", "phi", "cost", "d", "w", "r", "px", "MMACs", "off budget", f"{split} accuracy", "95 % interval", "n", ""]
+    names = ["rule", "phi", "cost", "d", "w", "r", "px", "MMACs", "off budget", f"{split} accuracy", "95 % interval", "n"]
     return tabulate(rows, headers=names, tablefmt=style, disable_numparse=True)
 
 
