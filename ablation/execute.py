@@ -85,6 +85,7 @@ def _train(
         callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
         plugins=[LightningEnvironment()],
         logger=tracker.logger or False,
+        log_every_n_steps=len(batches),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

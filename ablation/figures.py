@@ -30,6 +30,7 @@ PALETTE = {
     "wr": ("#56B4E9", ">"),
     "dWr": ("#7F7F7F", "P"),
 }
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # behind a label that a curve may cross
 SPARE = [("#882255", "X"), ("#332288", "*"), ("#999933", "h"), ("#44AA99", "p")]
 
 
@@ -221,7 +222,7 @@ def beside(ax: Axes, title: str) -> None:
 
 def annotate(ax: Axes, row: object, text: str) -> None:
     """A small label beside a point."""
-    ax.annotate(text, (row.macs, 100 * row.mean), xytext=(7, -12), textcoords="offset points", fontsize=9, color="0.25")  # type: ignore[attr-defined]
+    ax.annotate(text, (row.macs, 100 * row.mean), xytext=(7, -12), textcoords="offset points", fontsize=9, color="0.25", bbox=PAPER, zorder=4)  # type: ignore[attr-defined]
 
 
 def flops_axis(ax: Axes, table: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """One JSON record per run: written last and atomically, so that its presence says the run is over."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -60,9 +61,9 @@ def record_path(runs: Path, run_id: str) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Write atomically: beside the file, flushed to the disk, then renamed; a failure leaves the old file and no litter."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w") as file:
             json.dump(content, file, indent=1)
             file.write("\n")
@@ -73,7 +74,8 @@ def write_json(path: Path, content: Any) -> None:
         way_out = "free some space or set runs=... and start the command again"
         raise OSError(error.errno, f"{path} could not be written ({error.strerror}); {way_out}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def write_record(runs: Path, record: Record) -> Path:
@@ -88,7 +90,7 @@ def read_record(runs: Path, run: Run) -> Record | None:
     path = record_path(runs, run.id)
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise ValueError(f"{path} is not whole ({error}); delete it and start the command again, only that run is trained anew") from error
