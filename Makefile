@@ -44,4 +44,5 @@ lint: $(INSTALLED) ## ruff: lint and format
 check: lint test ## lint and test, what CI runs
 
 clean: ## remove figures and caches; records and .venv stay
-	rm -rf results/*/ build *.egg-info .pytest_cache .ruff_cache
+	find results -mindepth 1 -maxdepth 1 ! -name readme -exec rm -rf {} +
+	rm -rf build *.egg-info .pytest_cache .ruff_cache
