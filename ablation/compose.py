@@ -1,58 +1,26 @@
-"""The door: Hydra composes, this module turns the result into frozen values, in one place for run, plan and report.
+"""The door: Hydra composes, this module turns the result into frozen values. Below it there is no DictConfig."""
 
-Below it there is no DictConfig. A study is composed once and expanded in Python; `-m` overrides are composed once per combination.
-"""
-
-import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
-from ablation.baselines import BASELINES, Baseline
+from ablation.baselines import BASELINES
 from ablation.config import Data, Execution, Recipe, build, folder_of, one_of, typed
 from ablation.scaling import PUBLISHED, RULES, Coefficients, Rule
-from ablation.study import Arm, Planned, expand
+from ablation.study import Arm, NotYet
 
 # conf/ lies beside the package in a checkout and inside it once installed.
 CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if (path / "config.yaml").exists())
-SET_BY_STUDY = ("scaling", "phi", "seed")  # what a study gives itself
-
-
-@dataclass(frozen=True)
-class Job:
-    """A planned run and the overrides with which a launcher's job arrives at the same run."""
-
-    planned: Planned
-    overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a command asked for. name: the study's, or `sweep`. command: the overrides as typed."""
-
-    name: str
-    jobs: tuple[Job, ...]
-    execution: Execution
-    results: Path
-    format: str
-    command: str
-
-    @property
-    def planned(self) -> list[Planned]:
-        return [job.planned for job in self.jobs]
 
 
 def register() -> None:
@@ -64,6 +32,7 @@ def register() -> None:
         store.store(group="scaling", name=rule.name, node={"name": rule.name, "alpha": rule.alpha, "beta": rule.beta, "gamma": rule.gamma})
     store.store(group="scaling", name="coefficients", node={"name": "coefficients", "depth": 1.0, "width": 1.0, "resolution": 1.0})
     store.store(group="scaling", name="published", node={"name": "published", "variant": "b0"})
+    store.store(group="scaling", name="fitted", node={"name": "fitted", "file": fitted_file(Path("${results}"))})
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
@@ -99,86 +68,11 @@ def arguments(words: Sequence[str]) -> list[str]:
     return (["data=custom"] if given & {"data.name", "data.path"} and "data" not in given else []) + list(words)
 
 
-def plan(overrides: Sequence[str]) -> Plan:
-    """What the overrides ask for, every run of it validated; needs an initialised Hydra.
-
-    Raises ValueError, or Hydra's own exceptions, for whatever is wrong with them.
-    """
-    axes = _axes(overrides)
-    jobs: list[Job] = []
-    cfg = None
-    free = {key: axes.pop(key) for key in ("phi", "seed") if key in axes}
-    for combination in itertools.product(*axes.values()):
-        cfg = compose("config", list(combination))
-        jobs += _jobs(cfg, list(combination), free)
-    assert cfg is not None
-    unique = {(job.planned.arm, job.planned.run.id): job for job in jobs}
-    one_of("format", cfg.format, ("table", "json"))
-    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, " ".join(overrides))
-
-
-def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:
-    """For each key the overrides that it stands for: one, or several where it is swept."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    axes = {}
-    for override in parser.parse_overrides(list(overrides)):
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [override.input_line]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise ValueError(f"{override.input_line}: an interval has no values to sweep; list them, or use range(...) or choice(...)")
-        if not axes[key]:
-            raise ValueError(f"{override.input_line}: this sweeps over nothing; list the values")
-    return axes
-
-
-def _jobs(cfg: DictConfig, overrides: list[str], free: Mapping[str, list[str]]) -> list[Job]:
-    """The runs of one composed configuration: a study, or one scaling at the swept phis and seeds."""
-    study = OmegaConf.to_container(cfg.study, resolve=True)
-    assert isinstance(study, dict)
-    if study["name"]:
-        _refuse_settled([*overrides, *itertools.chain(*free.values())], study["name"])
-        arms = study_arms(study, cfg.cost)
-        seeds = [typed("study.seeds", seed, int) for seed in study["seeds"]]
-        if not arms or not seeds:
-            raise ValueError(f"study={study['name']} plans no run: it needs rules and phis, or coefficients, and seeds")
-    else:
-        scaling = OmegaConf.to_container(cfg.scaling, resolve=True)
-        arms = [arm(scaling, typed("phi", phi, float), cfg.cost) for phi in _values(free, "phi", cfg.phi)]
-        seeds = [typed("seed", seed, int) for seed in _values(free, "seed", cfg.seed)]
-    planned = expand(_baseline(cfg), arms, _recipe(cfg), _data(cfg), seeds, typed("evaluate", cfg.evaluate, bool))
-    kept = [override for override in overrides if override.split("=")[0].lstrip("+~") not in ("format", *SET_BY_STUDY)]
-    kept = [override for override in kept if not override.startswith("scaling.")]
-    return [Job(entry, (*kept, *arm_overrides(entry.arm), f"seed={entry.run.seed}", f"expect={entry.run.id}")) for entry in planned]
-
-
-def _values(free: Mapping[str, list[str]], key: str, default: Any) -> list[Any]:
-    return [yaml.safe_load(text.split("=", 1)[1]) for text in free[key]] if key in free else [default]
-
-
-def _refuse_settled(overrides: Sequence[str], name: str) -> None:
-    for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
-        if key.split(".")[0] in SET_BY_STUDY:
-            raise ValueError(f"{override}: study={name} sets it itself; use study.rules=[...], study.phis=[...] or study.seeds=[...]")
-
-
-def study_arms(study: Mapping[str, Any], cost: str) -> list[Arm]:
-    """The arms of a study file: rules (names, or mappings with a name and a triple) x phis, and explicit coefficients."""
-    arms = []
-    for rule, phi in itertools.product(study["rules"], study["phis"]):
-        if isinstance(rule, str):
-            one_of("study.rules", rule, tuple(RULES))
-            rule = vars(RULES[rule])
-        arms.append(arm(rule, typed("study.phis", phi, float), cost))
-    return arms + [arm({"name": "coefficients", **row}, 0.0, "nominal") for row in study["coefficients"]]
-
-
 def arm(scaling: Mapping[str, Any], phi: float, cost: str) -> Arm:
     """One arm from a scaling node: a triple, explicit coefficients, or a row of the released table."""
     one_of("cost", cost, ("nominal", "matched"))
+    if "file" in scaling:
+        scaling = {"name": scaling["name"], **_triple(Path(scaling["file"]))}
     values = {key: value for key, value in scaling.items() if key != "name"}
     if "alpha" in scaling:
         rule = build(Rule, scaling, "scaling")
@@ -196,38 +90,46 @@ def arm(scaling: Mapping[str, Any], phi: float, cost: str) -> Arm:
     return Arm(scaling["name"], cost, coefficients=build(Coefficients, values, "scaling"))
 
 
-def arm_overrides(wanted: Arm) -> tuple[str, ...]:
-    """The overrides that make a single run of this arm."""
-    if wanted.coefficients is not None:
-        multipliers = (f"scaling.{name}={value!r}" for name, value in vars(wanted.coefficients).items())
-        return ("scaling=coefficients", f"scaling.name={_quoted(wanted.name)}", *multipliers, "cost=nominal")
-    assert wanted.rule is not None
-    rule = wanted.rule
-    if RULES.get(rule.name) == rule:
-        chosen = (f"scaling={rule.name}",)
-    else:
-        triple = tuple(f"scaling.{name}={getattr(rule, name)!r}" for name in ("alpha", "beta", "gamma"))
-        chosen = ("scaling=compound", f"scaling.name={_quoted(rule.name)}", *triple)
-    return (*chosen, f"phi={wanted.phi!r}", f"cost={wanted.cost}")
+def _triple(file: Path) -> dict[str, float]:
+    """alpha, beta and gamma from a YAML file; raises ValueError where there is none."""
+    try:
+        content = yaml.safe_load(file.read_text())
+        return {name: float(content[name]) for name in ("alpha", "beta", "gamma")}
+    except FileNotFoundError:
+        raise NotYet(f"scaling=fitted: {file} does not exist; make grid-search writes it, or set scaling.file=...") from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"scaling.file={file}: needs alpha, beta and gamma as numbers ({one_line(error)})") from error
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def scaling_node(name: str, cfg: DictConfig) -> dict[str, Any]:
+    """A rule by its name, as a scaling node; raises ValueError for a name that is none."""
+    one_of("study.rules", name, (*RULES, "fitted"))
+    return {"name": name, "file": fitted_file(Path(str(cfg.results)))} if name == "fitted" else dict(vars(RULES[name]))
 
 
-def single(cfg: DictConfig) -> Planned:
-    """The one run of a composed configuration, whatever study it belongs to."""
-    scaling = OmegaConf.to_container(cfg.scaling, resolve=True)
-    assert isinstance(scaling, dict)
-    wanted = arm(scaling, typed("phi", cfg.phi, float), cfg.cost)  # type: ignore[arg-type]
-    seed = typed("seed", cfg.seed, int)
-    return expand(_baseline(cfg), [wanted], _recipe(cfg), _data(cfg), [seed], typed("evaluate", cfg.evaluate, bool))[0]
+def fitted_file(results: Path) -> str:
+    """Where a grid search leaves its best triple, and where scaling=fitted finds it."""
+    return str(results / "grid-search" / "fitted.yaml")
 
 
-def _baseline(cfg: DictConfig) -> Baseline:
+def scaling_arm(cfg: DictConfig, phi: Any) -> Arm:
+    """The arm of a composed configuration at phi, a number as typed."""
+    return arm(OmegaConf.to_container(cfg.scaling, resolve=True), typed("phi", phi, float), cfg.cost)  # type: ignore[arg-type]
+
+
+def conditions(cfg: DictConfig) -> dict[str, Any]:
+    """What all arms of one composed configuration have in common, as `expand` takes it."""
     if cfg.scaling.name == "published" and cfg.baseline.name != "b0":
         raise ValueError(f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0")
-    return BASELINES[cfg.baseline.name]
+    evaluate = typed("evaluate", cfg.evaluate, bool)
+    return {
+        "baseline": BASELINES[cfg.baseline.name],
+        "recipe": _recipe(cfg),
+        "data": _data(cfg),
+        "evaluate": evaluate,
+        "equal": cfg.equal,
+        "setting": cfg.setting,
+    }
 
 
 def _recipe(cfg: DictConfig) -> Recipe:

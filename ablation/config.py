@@ -94,6 +94,8 @@ class Data:
     train, evaluation: split names; evaluation None takes test, else validation, else a fifth held out of train.
     train_size: training images used, None for all. validation_size: images held out of train for every choice.
     evaluation_size: images of the evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself.
+    detail: side in pixels that images are reduced to before they are brought to the network's; None for native. A network of more
+    pixels then sees an enlarged image: more pixels without more information.
     """
 
     name: str
@@ -110,13 +112,14 @@ class Data:
     evaluation_size: int | None = None
     split_seed: int = 0
     upsample: bool = False
+    detail: int | None = None
 
     def __post_init__(self) -> None:
         within("data.classes", self.classes, 2)
         within("data.native", self.native, 1)
         within("data.validation_size", self.validation_size, 1)
         within("data.split_seed", self.split_seed, 0)
-        for name in ("train_size", "evaluation_size"):
+        for name in ("train_size", "evaluation_size", "detail"):
             if getattr(self, name) is not None:
                 within(f"data.{name}", getattr(self, name), 1)
 
@@ -128,11 +131,13 @@ class Data:
                 f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
             )
 
+    def seen_at(self, pixels: int) -> "Data":
+        """The same images as a network of this input side sees them: a detail of no fewer pixels takes nothing away."""
+        return dataclasses.replace(self, detail=None) if self.detail and self.detail >= pixels else self
+
     def identity(self) -> dict[str, Any]:
         """What is hashed: all fields but the path, and in its place the names and sizes of the files there."""
-        fields = dataclasses.asdict(self)
-        path = fields.pop("path")
-        return fields | {"files": _fingerprint(path) if path else None}
+        return content(dataclasses.replace(self, path=None)) | ({"files": _fingerprint(self.path)} if self.path else {})
 
 
 def folder_of(path: str) -> Path:
@@ -170,14 +175,8 @@ class Run:
     @cached_property
     def id(self) -> str:
         """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION."""
-        content = {
-            "network": dataclasses.asdict(self.network),
-            "recipe": dataclasses.asdict(self.recipe),
-            "data": self.data.identity() | {"opened": self.evaluate},
-            "seed": self.seed,
-            "results": RESULTS_VERSION,
-        }
-        return digest(content)
+        parts = {"network": content(self.network), "recipe": content(self.recipe), "data": self.data.identity() | {"opened": self.evaluate}}
+        return digest(parts | {"seed": self.seed, "results": RESULTS_VERSION})
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,22 @@ class Execution:
         one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
 
 
-def digest(content: Any) -> str:
+def content(value: Any) -> Any:
+    """A frozen dataclass as plain values, leaving out fields at their default.
+
+    So a new setting whose default is what was done before keeps the id of every older record; a default that was released never changes.
+    """
+    if isinstance(value, tuple):
+        return [content(item) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {field.name: content(found) for field, found in fields if found != field.default}
+
+
+def digest(values: Any) -> str:
     """The first 12 hexadecimal digits of SHA-256 over canonical JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

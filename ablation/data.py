@@ -66,7 +66,7 @@ def load(data: Data, pixels: int, cache: Path, evaluate: bool = True) -> Splits:
     for name, (source, rows) in choose(data, folder).items():
         if name != "evaluation" or evaluate:
             native, labels = np.load(folder / f"{source}.npy", mmap_mode="r"), np.load(folder / f"{source}-labels.npy")
-            splits[name] = Images(resize(native, rows, pixels), torch.from_numpy(labels[rows]))
+            splits[name] = Images(resize(native, rows, pixels, data.detail), torch.from_numpy(labels[rows]))
     about = json.loads((folder / "about.json").read_text())
     return Splits(splits["train"], splits["validation"], splits.get("evaluation"), about["digest"])
 
@@ -93,17 +93,22 @@ def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     }
 
 
-def resize(native: np.ndarray, rows: np.ndarray, pixels: int, chunk: int = 256) -> Tensor:
-    """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3): bilinear, antialiased, in float32, rounded."""
+def resize(native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 256) -> Tensor:
+    """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3), by way of `detail` pixels where that is given."""
     out = torch.empty(len(rows), pixels, pixels, 3, dtype=torch.uint8)
     for start in range(0, len(rows), chunk):
         batch = torch.from_numpy(native[rows[start : start + chunk]])
-        if pixels != native.shape[1]:
-            planes = batch.permute(0, 3, 1, 2).float().contiguous()
-            scaled = F.interpolate(planes, size=(pixels, pixels), mode="bilinear", antialias=True)
-            batch = scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-        out[start : start + chunk] = batch
+        out[start : start + chunk] = _scaled(_scaled(batch, detail) if detail else batch, pixels)
     return out
+
+
+def _scaled(images: Tensor, pixels: int) -> Tensor:
+    """uint8 (N, side, side, 3) at another side: bilinear, antialiased, in float32, rounded."""
+    if images.shape[1] == pixels:
+        return images
+    planes = images.permute(0, 3, 1, 2).float().contiguous()
+    scaled = F.interpolate(planes, size=(pixels, pixels), mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def decoded(data: Data, cache: Path) -> Path:

@@ -43,8 +43,8 @@ def execute(planned: Planned, execution: Execution) -> Record:
     device = pick_device(execution.accelerator)
     splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
     check_digest(run.data, splits.digest, execution.runs)
-    config = {"network": dataclasses.asdict(run.network), "recipe": dataclasses.asdict(run.recipe), "data": run.data.identity()}
-    config["evaluate"] = run.evaluate
+    config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
+    config["data"] |= run.data.identity()
     tracker = Tracker(planned, execution, config | {"seed": run.seed, "cost": planned.arm.cost})
     record = None
     try:

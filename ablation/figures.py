@@ -1,261 +1,280 @@
-"""Figures: each a pair of pure functions, summary -> the table it shows (None where no record answers) and table -> Figure."""
+"""Figures of comparisons: each selects the rows of a summary that it is about, makes its table from them, and draws the table."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import matplotlib
-import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
+from ablation.drawing import (
+    FLOPS,
+    SPARE,
+    accuracy_label,
+    accuracy_range,
+    annotate,
+    bars,
+    cost_axis,
+    curve,
+    headed,
+    key,
+    look,
+    panels,
+    printed,
+    row_of_panels,
+)
+from ablation.paper import FIGURE_3, FIGURE_4, FIGURE_8
 from ablation.statistics import interval, pooled
 
-FLOPS = "FLOPs (multiply-adds)"
 SINGLE = ("width", "depth", "resolution")
 LETTER = {"width": "w", "depth": "d", "resolution": "r"}
 
-# One colour and one marker for a rule everywhere; Okabe and Ito's palette, told apart by colour-blind readers and in grey by the marker.
-PALETTE = {
-    "width": ("#0072B2", "o"),
-    "depth": ("#D55E00", "s"),
-    "resolution": ("#009E73", "^"),
-    "compound": ("#000000", "D"),
-    "dw": ("#CC79A7", "v"),
-    "dr": ("#E69F00", "<"),
-    "wr": ("#56B4E9", ">"),
-    "dWr": ("#7F7F7F", "P"),
-}
-PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # behind a label that a curve may cross
-SPARE = [("#882255", "X"), ("#332288", "*"), ("#999933", "h"), ("#44AA99", "p")]
 
-
-def look(rule: str, others: Sequence[str] = ()) -> tuple[str, str]:
-    """(colour, marker) of a rule; a rule of the user's own takes a spare one, by its place among `others`."""
-    own = [name for name in others if name not in PALETTE]
-    return PALETTE.get(rule) or SPARE[own.index(rule) % len(SPARE) if rule in own else 0]
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of every figure, for the time of drawing; reproducible SVG."""
-    settings = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.95)
-    ours = {"svg.hashsalt": "ablation", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#E5E5E5"}
-    with matplotlib.rc_context(settings | ours):
-        yield
+def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """A figure that shows the rows that it is about."""
+    return rows
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the report. says: what a reader looks for in it. tabulate: (frame, summary) -> table or None."""
+    """A figure of the report. says: what a reader looks for in it.
+
+    select: summary -> the rows that the figure is about, None where a study (or what is left of it without its missing runs) has none.
+    draw: table -> Figure. tabulate: (frame, selected rows with at least one run) -> table, by default the rows themselves, None where
+    the runs do not suffice.
+    """
 
     name: str
     title: str
     says: str
-    tabulate: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame | None]
+    select: Callable[[pd.DataFrame], pd.DataFrame | None]
     draw: Callable[[pd.DataFrame], Figure]
+    tabulate: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame | None] = as_it_is
 
 
-def measured(summary: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame | None:
-    """Rows of these rules with at least one run, in the order of cost; None unless some rule has a point besides the baseline."""
-    chosen = summary[summary["rule"].isin(rules) & (summary["n"] > 0)]
-    if chosen.empty or chosen["macs"].nunique() < 2:
+def curves_of(summary: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame | None:
+    """Rows of these rules in the order of cost; None unless some rule has a second point."""
+    chosen = summary[summary["rule"].isin(rules)]
+    if chosen.empty or chosen.groupby(["baseline", "setting", "rule"])["label"].nunique().max() < 2:
         return None
     return chosen.sort_values(["rule", "macs"], kind="stable").reset_index(drop=True)
+
+
+def rules_of(summary: pd.DataFrame) -> list[str]:
+    """Names of the rules of a study, without explicit coefficients; the single dimensions first."""
+    rules = [rule for rule in dict.fromkeys(summary["rule"]) if rule != "coefficients" and not rule.startswith("published")]
+    return [*(rule for rule in SINGLE if rule in rules), *(rule for rule in rules if rule not in SINGLE)]
+
+
+def is_search(summary: pd.DataFrame) -> bool:
+    """Many triples at one budget: a grid search."""
+    return summary["phi"].nunique() == 1 and summary["alpha"].notna().all() and len(rules_of(summary)) > 8
 
 
 # ---------------------------------------------------------------- single dimensions (the paper's Fig. 3)
 
 
-def single_table(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame | None:
-    return measured(summary, SINGLE)
+def single_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    return curves_of(summary, SINGLE)
 
 
 def single_figure(table: pd.DataFrame) -> Figure:
-    """One panel for each dimension, one range of accuracy."""
-    present = [rule for rule in SINGLE if rule in set(table["rule"])]
-    figure = Figure(figsize=(3.9 * len(present) + 0.6, 4.4), layout="constrained")
-    axes = figure.subplots(1, len(present), sharey=True, sharex=True, squeeze=False)[0]
-    for ax, rule in zip(axes, present, strict=True):
-        rows = table[table["rule"] == rule]
+    """One panel for each dimension, a row of them for each baseline or setting, one range of accuracy."""
+    present, parts = [rule for rule in SINGLE if rule in set(table["rule"])], panels(table)
+    down, across = (len(parts), len(present)) if len(present) > 1 else (1, len(parts))
+    figure = Figure(figsize=(max(3.9 * across + 0.6, 6.5), 3.7 * down + 1.1), layout="constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
+    for ax, ((title, part), rule) in zip(axes.flat, itertools.product(parts, present), strict=True):
+        rows = part[part["rule"] == rule]
+        printed(ax, FIGURE_3[rule], rows, look(rule)[1])
         curve(ax, rows, rule)
         for row in rows.itertuples():
             annotate(ax, row, f"{LETTER[rule]}={getattr(row, rule):.3g}")
-        ax.set_title(f"{rule} only")
-        flops_axis(ax, table)
-    axes[0].set_ylabel(accuracy_label(table))
-    return headed(figure, "Scaling one dimension of the baseline", table)
+        ax.set_title(f"{title}: {rule} only" if title else f"{rule} only")
+        cost_axis(ax, part["macs"], FLOPS)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(accuracy_label(table))
+    accuracy_range(list(axes.flat), table)
+    return headed(figure, "Scaling one dimension of the baseline", table, "grey: the paper's Figure 3 (ImageNet), its baseline on ours")
 
 
 # ---------------------------------------------------------------- gain per doubling
 
 
-def gain_table(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame | None:
+def all_curves(summary: pd.DataFrame) -> pd.DataFrame | None:
+    return curves_of(summary, rules_of(summary))
+
+
+def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     """For each rule and step along phi: mean paired difference over seeds per doubling of counted MACs, with a t interval whose
     variance is pooled over the steps of all rules."""
-    known = frame[frame["accuracy"].notna() & frame["phi"].notna()]
+    known = frame[frame["accuracy"].notna() & frame["rule"].isin(rows["rule"])]
     steps = []
-    for rule, rows in known.groupby("rule", sort=False):
-        by_phi = {phi: group.set_index("seed") for phi, group in rows.groupby("phi")}
+    for (baseline, setting, cost, rule), points in known.groupby(["baseline", "setting", "cost", "rule"], sort=False):
+        named = {"baseline": baseline, "setting": setting, "cost": cost, "rule": rule}
+        by_phi = {phi: group.set_index("seed") for phi, group in points.groupby("phi")}
         for low, high in zip(sorted(by_phi), sorted(by_phi)[1:], strict=False):
             doublings = math.log2(by_phi[high]["macs"].iloc[0] / by_phi[low]["macs"].iloc[0])
             if doublings > 0:
                 gain = ((by_phi[high]["accuracy"] - by_phi[low]["accuracy"]) / doublings).dropna().to_numpy(float)
-                steps.append(({"rule": rule, "from_phi": low, "to_phi": high, "macs": by_phi[high]["macs"].iloc[0], "doublings": doublings}, gain))
+                place = {"from_phi": low, "to_phi": high, "macs": by_phi[high]["macs"].iloc[0], "doublings": doublings}
+                steps.append((named | place, gain))
     steps = [step for step in steps if len(step[1])]
     if not steps:
         return None
     spread = pooled([gain for _, gain in steps])
-    rows = []
+    gains = []
     for step, gain in steps:
         middle = interval(gain, spread)
-        faults = frame[(frame["rule"] == step["rule"]) & (frame["phi"] == step["to_phi"])]["status"].value_counts()
-        counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
-        rows.append(step | {"mean": middle.mean, "low": middle.low, "high": middle.high, "n": middle.n} | counts)
-    shared = {name: summary[name].iloc[0] for name in ("cost", "split")}
-    return pd.DataFrame(rows).assign(**shared)
+        ends = frame[(frame[["baseline", "setting", "rule", "phi"]] == [step["baseline"], step["setting"], step["rule"], step["to_phi"]]).all(axis=1)]
+        counts = {name: int((ends["status"] == name).sum()) for name in ("diverged", "missing")}
+        gains.append(step | {"mean": middle.mean, "low": middle.low, "high": middle.high, "n": middle.n} | counts)
+    return pd.DataFrame(gains).assign(split=rows["split"].iloc[0])
 
 
 def gain_figure(table: pd.DataFrame) -> Figure:
     """Gain in points of each step, dimensions side by side; a falling sequence is a diminishing return."""
-    figure = Figure(figsize=(8.2, 4.6), layout="constrained")
-    ax = figure.subplots()
-    steps = sorted(set(zip(table["from_phi"], table["to_phi"], strict=True)))
-    rules = list(dict.fromkeys(table["rule"]))
-    ax.axhline(0, color="0.3", linewidth=1)
-    for index, rule in enumerate(rules):
-        colour, marker = look(rule, rules)
-        rows = table[table["rule"] == rule]
-        x = [steps.index(step) + (index - (len(rules) - 1) / 2) * 0.16 for step in zip(rows["from_phi"], rows["to_phi"], strict=True)]
-        ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
-        bars(ax, x, rows, colour, marker, label=rule)
-    ax.set_xticks(range(len(steps)), [f"{2**low:.3g}x to {2**high:.3g}x" for low, high in steps])
-    ax.set_xlim(-0.5, len(steps) - 0.5)
-    ax.set_xlabel("budget, multiples of the baseline's FLOPs")
-    ax.set_ylabel("accuracy per doubling (points)")
-    ax.grid(axis="x", visible=False)
-    beside(ax, "rule")
+    parts, rules = panels(table), list(dict.fromkeys(table["rule"]))
+    figure, axes = row_of_panels(len(parts))
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        ax.axhline(0, color="0.3", linewidth=1)
+        for index, rule in enumerate(rules):
+            colour, marker = look(rule, rules)
+            rows = part[part["rule"] == rule].sort_values("macs")
+            shift = 1 + 0.03 * (index - (len(rules) - 1) / 2)
+            x = rows["macs"] / 2 ** (rows["doublings"] / 2) * shift  # the middle of the step, set aside so that bars do not overlap
+            ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+            bars(ax, x, rows, colour, marker, label=rule)
+        ax.set_title(title)
+        least = part["macs"] / 2 ** part["doublings"]
+        cost_axis(ax, pd.concat([least, part["macs"]]), FLOPS)
+    axes[0].set_ylabel("accuracy gained per doubling (points)")
+    key(axes[-1], "rule")
     return headed(figure, "What the next doubling of FLOPs pays", table)
 
 
 # ---------------------------------------------------------------- balance (the paper's Fig. 4)
 
 
-def balance_table(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame | None:
-    return measured(summary, ("coefficients",))
+def balance_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Explicit coefficients of which several share depth and resolution and differ in width, at two such places or more."""
+    chosen = summary[summary["rule"] == "coefficients"]
+    if chosen.empty:
+        return None
+    places = chosen.groupby(["baseline", "setting", "depth", "resolution"])
+    chosen = chosen[places["width"].transform("nunique") > 1]
+    return curves_of(chosen, ("coefficients",)) if len(chosen[["depth", "resolution"]].drop_duplicates()) > 1 else None
 
 
 def balance_figure(table: pd.DataFrame) -> Figure:
     """Width scaled under several depths and resolutions: one line each."""
-    figure = Figure(figsize=(8.2, 5.0), layout="constrained")
-    ax = figure.subplots()
+    parts = panels(table)
+    figure, axes = row_of_panels(len(parts))
     settings = sorted(set(zip(table["depth"], table["resolution"], strict=True)))
     looks = [("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "s"), ("#000000", "D"), *SPARE]
-    for (depth, resolution), (colour, marker) in zip(settings, looks, strict=False):
-        rows = table[(table["depth"] == depth) & (table["resolution"] == resolution)].sort_values("macs")
-        ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
-        bars(ax, rows["macs"], rows, colour, marker, label=f"d={depth:.3g}, r={resolution:.3g}")
-        for row in rows.itertuples():
-            annotate(ax, row, f"w={row.width:.3g}")
-    flops_axis(ax, table)
-    ax.set_ylabel(accuracy_label(table))
-    beside(ax, "depth, resolution")
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        for (depth, resolution), (colour, marker) in zip(settings, looks, strict=False):
+            rows = part[(part["depth"] == depth) & (part["resolution"] == resolution)].sort_values("macs")
+            if line := FIGURE_4.get((round(depth, 1), round(resolution, 1))):
+                printed(ax, line, part, marker, FIGURE_4[1, 1])
+            ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
+            bars(ax, rows["macs"], rows, colour, marker, label=f"d={depth:.3g}, r={resolution:.3g}")
+        ax.set_title(title)
+        cost_axis(ax, part["macs"], FLOPS)
+    axes[0].set_ylabel(accuracy_label(table))
+    accuracy_range(axes, table)
+    widths = ", ".join(f"{width:.3g}" for width in sorted(set(table["width"].round(3))))
+    key(axes[-1], f"depth, resolution\n(w = {widths} along each)", paper=True)
     return headed(figure, "Scaling width under other depths and resolutions", table)
 
 
 # ---------------------------------------------------------------- compound against single dimensions (the paper's Fig. 8)
 
 
-def compound_table(frame: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame | None:
-    rules = [rule for rule in dict.fromkeys(summary["rule"]) if rule != "coefficients" and not rule.startswith("published")]
-    return measured(summary, rules) if len(rules) > 1 else None
+def compound_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    rules = rules_of(summary)
+    return curves_of(summary, rules) if len(rules) > 1 else None
 
 
 def compound_figure(table: pd.DataFrame) -> Figure:
-    """All rules on one logarithmic axis of cost."""
-    figure = Figure(figsize=(8.2, 5.0), layout="constrained")
-    ax = figure.subplots()
-    order = [*SINGLE, *sorted(set(table["rule"]) - set(SINGLE))]
-    for rule in order:
-        rows = table[table["rule"] == rule]
-        if len(rows):
-            curve(ax, rows, rule, label=rule, others=order)
-    flops_axis(ax, table)
-    ax.set_ylabel(accuracy_label(table))
-    beside(ax, "rule")
+    """All rules on one logarithmic axis of cost, one panel for each baseline or setting."""
+    parts, rules = panels(table), rules_of(table)
+    figure, axes = row_of_panels(len(parts))
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        for rule in rules:
+            rows = part[part["rule"] == rule]
+            if rule in FIGURE_8:
+                printed(ax, FIGURE_8[rule], rows, look(rule)[1])
+            curve(ax, rows, rule, label=rule, others=rules)
+        ax.set_title(title)
+        cost_axis(ax, part["macs"], FLOPS)
+    axes[0].set_ylabel(accuracy_label(table))
+    accuracy_range(axes, table)
+    key(axes[-1], "rule", paper=bool(set(rules) & set(FIGURE_8)))
     return headed(figure, "Which way to spend FLOPs", table)
 
 
+# ---------------------------------------------------------------- other axes of cost
+
+COSTS = {
+    "macs": FLOPS,
+    "activations": "activations (elements)",
+    "params": "parameters",
+    "step_bytes": "memory of a step (bytes)",
+    "step_seconds": "time of a step (s)",
+}
+
+
+def axes_figure(table: pd.DataFrame) -> Figure:
+    """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on another."""
+    table = panels(table)[0][1]
+    rules, costs = rules_of(table), [name for name in COSTS if name in table and table[name].notna().all()]
+    figure, axes = row_of_panels(len(costs), width=4)
+    for ax, name in zip(axes, costs, strict=True):
+        for rule in rules:
+            curve(ax, table[table["rule"] == rule], rule, label=rule, others=rules, x=name)
+        cost_axis(ax, table[name], COSTS[name])
+    axes[0].set_ylabel(accuracy_label(table))
+    key(axes[-1], "rule")
+    return headed(figure, "The same accuracies against other costs", table)
+
+
+# ---------------------------------------------------------------- the same study under other conditions
+
+
+def settings_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """The largest point of each rule under each setting; None for a study with one setting, or a search."""
+    chosen = summary[summary["rule"].isin(rules_of(summary)) & (summary["phi"] > 0)]
+    if chosen["setting"].nunique() < 2 or is_search(summary):
+        return None
+    largest = chosen.groupby(["baseline", "setting", "rule"])["phi"].transform("max")
+    return chosen[chosen["phi"] == largest].reset_index(drop=True)
+
+
+def settings_figure(table: pd.DataFrame) -> Figure:
+    """Each rule's largest point under each setting: where lines cross, the ranking depends on the setting."""
+    rules, settings = rules_of(table), list(dict.fromkeys(table["setting"]))
+    figure, [ax] = row_of_panels(1, width=1.5 * len(settings) + 3)
+    for index, rule in enumerate(rules):
+        rows = table[table["rule"] == rule]
+        colour, marker = look(rule, rules)
+        x = [settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]]
+        ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        bars(ax, x, rows, colour, marker, label=rule)
+    ax.set_xticks(range(len(settings)), [name.replace(", ", "\n") for name in settings])
+    ax.grid(axis="x", visible=False)
+    ax.set_xlabel("setting")
+    ax.set_ylabel(accuracy_label(table))
+    key(ax, "rule")
+    return headed(figure, f"Largest point of each rule (phi = {table['phi'].max():.3g}) under other settings", table)
+
+
 DRAWINGS = (
-    Drawing("single", "Single dimensions (Fig. 3)", "each dimension alone: does its curve flatten?", single_table, single_figure),
-    Drawing("gain", "Gain per doubling", "points gained by each doubling: does the next one pay less?", gain_table, gain_figure),
-    Drawing("balance", "Balance (Fig. 4)", "width under other depths and resolutions: does it pay more there?", balance_table, balance_figure),
-    Drawing("compound", "Compound against single (Fig. 8)", "all rules at equal cost: which is ahead?", compound_table, compound_figure),
+    Drawing("single", "Single dimensions (Fig. 3)", "each dimension alone: does its curve flatten?", single_rows, single_figure),
+    Drawing("gain", "Gain per doubling", "points gained by each doubling: does the next one pay less?", all_curves, gain_figure, gain_table),
+    Drawing("balance", "Balance (Fig. 4)", "width under other depths and resolutions: does it pay more there?", balance_rows, balance_figure),
+    Drawing("compound", "Compound against single (Fig. 8)", "all rules at equal cost: which is ahead?", compound_rows, compound_figure),
+    Drawing("axes", "Other axes of cost", "the same accuracies against activations, parameters, memory and time", compound_rows, axes_figure),
+    Drawing("settings", "Other settings", "the largest points under other settings: does the ranking hold?", settings_rows, settings_figure),
 )
-
-
-# ---------------------------------------------------------------- parts
-
-
-def curve(ax: Axes, rows: pd.DataFrame, rule: str, label: str | None = None, others: Sequence[str] = ()) -> None:
-    """A rule's means over FLOPs, joined, with interval bars."""
-    rows = rows.sort_values("macs")
-    colour, marker = look(rule, others)
-    ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
-    bars(ax, rows["macs"], rows, colour, marker, label)
-
-
-def bars(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: str, label: str | None = None) -> None:
-    """Means with 95 % intervals, in per cent; no bar where one seed gives no interval."""
-    spread = [100 * (rows["mean"] - rows["low"]).fillna(0), 100 * (rows["high"] - rows["mean"]).fillna(0)]
-    ax.errorbar(x, 100 * rows["mean"], yerr=spread, fmt=marker, color=colour, markersize=7, capsize=3.5, elinewidth=1.3, label=label, zorder=3)
-
-
-def beside(ax: Axes, title: str) -> None:
-    """A legend outside the axes, where it hides no point."""
-    ax.legend(title=title, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), alignment="left")
-
-
-def annotate(ax: Axes, row: object, text: str) -> None:
-    """A small label beside a point."""
-    ax.annotate(text, (row.macs, 100 * row.mean), xytext=(7, -12), textcoords="offset points", fontsize=9, color="0.25", bbox=PAPER, zorder=4)  # type: ignore[attr-defined]
-
-
-def flops_axis(ax: Axes, table: pd.DataFrame) -> None:
-    """Logarithmic FLOPs with ticks at doublings of the smallest cost shown, and room for labels."""
-    least, most = table["macs"].min(), table["macs"].max()
-    ticks = least * 2.0 ** np.arange(0, math.floor(math.log2(most / least) + 0.15) + 1)
-    ax.set_xscale("log")
-    ax.set_xticks(ticks)
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
-    ax.set_xlim(least / 1.15, most * 1.3)
-    ax.set_xlabel(FLOPS)
-
-
-def si(value: float) -> str:
-    """1144448 -> 1.14 M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
-
-
-def accuracy_label(table: pd.DataFrame) -> str:
-    return f"{table['split'].iloc[0]} accuracy (%)"
-
-
-def headed(figure: Figure, title: str, table: pd.DataFrame) -> Figure:
-    """Title on top, and below what the points are: cost, n, kind of interval, what is missing."""
-    figure.suptitle(title, fontweight="bold")
-    seeds = sorted(set(table["n"]))
-    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    shown = "mean over seeds with 95 % t interval (seed variance pooled)" if table["low"].notna().any() else "one seed, so no interval"
-    parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
-    parts += [f"{count} runs {name}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
-    figure.supxlabel("\n".join([*table.attrs.get("note", []), " · ".join(parts)]), fontsize=9, color="0.35")
-    return figure

@@ -1,7 +1,6 @@
 """The frame of a study: its plan joined to its records on the run id, and the mean of each network over seeds."""
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,31 +10,25 @@ from ablation.statistics import interval, pooled
 from ablation.study import Planned
 
 MEASURED = ("accuracy", "val_accuracy", "train_accuracy", "seconds", "images_per_second", "peak_memory", "device", "status")
+ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
 
 def frame(planned: Iterable[Planned], records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was. A run that several rules
-    share appears once for each. accuracy is that of the evaluation split, or of validation where a study keeps that split closed;
-    the column `split` says which. Where runs differ in recipe or data, their rule carries the difference in its name, so that they are
-    never averaged together."""
-    rows, planned = [], list(planned)
-    settings = _settings(planned)
-    for entry, setting in zip(planned, settings, strict=True):
+    """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
+
+    A run that several rules share appears once for each. accuracy is that of the evaluation split, or of validation where a study keeps
+    that split closed; the column `split` says which. Parts of a study that differ in baseline, recipe or data are told apart by the
+    columns `baseline` and `setting`, so that they are never averaged together.
+    """
+    rows = []
+    for entry in planned:
         record = records.get(entry.run.id)
-        row = entry.row() | {"label": entry.arm.label, "split": "evaluation" if entry.run.evaluate else "validation"}
+        row = entry.row() | {"phi": entry.arm.exponent, "label": entry.arm.label, "split": "evaluation" if entry.run.evaluate else "validation"}
         row |= {name: getattr(record, name) if record else None for name in MEASURED}
-        row["rule"] = f"{row['rule']} ({setting})" if setting else row["rule"]
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
         row["status"] = record.status if record else "missing"
         rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
     return pd.DataFrame(rows)
-
-
-def _settings(planned: Sequence[Planned]) -> list[str]:
-    """For each run the settings of recipe and data in which the runs of the plan differ, as `name=value, ...`."""
-    values = [dataclasses.asdict(entry.run.recipe) | dataclasses.asdict(entry.run.data) | {"evaluate": entry.run.evaluate} for entry in planned]
-    differing = [name for name in values[0] if len({row[name] for row in values}) > 1] if values else []
-    return [", ".join(f"{name}={row[name]}" for name in differing) for row in values]
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -47,13 +40,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     measured = table[table["accuracy"].notna()]
     seen: set[str] = set()  # a run that several rules share counts once
     groups = []
-    for _, group in measured.groupby(["rule", "label"], sort=False):
+    for _, group in measured.groupby(list(ARM), sort=False):
         if not set(group["run_id"]) & seen:
             groups.append(group["accuracy"].to_numpy(float))
         seen |= set(group["run_id"])
     spread = pooled(groups)
     rows = []
-    for _, group in table.groupby(["rule", "label", "phi", "cost"], sort=False, dropna=False):
+    for _, group in table.groupby([*ARM, "phi", "cost"], sort=False, dropna=False):
         values = group["accuracy"].dropna().to_numpy(float)
         middle = interval(values, spread)
         statuses = group["status"].value_counts()

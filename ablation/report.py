@@ -5,42 +5,77 @@ python -m ablation.report study=quick        one study
 python -m ablation.report -m cost=matched scaling=depth,width phi=0,1   what such a run trained
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
-from ablation.compose import Plan, door, plan, studies
-from ablation.figures import DRAWINGS, Drawing, style
+from ablation import paper
+from ablation.compose import door, studies
+from ablation.drawing import style
+from ablation.figures import DRAWINGS, Drawing
 from ablation.frame import frame, summary
+from ablation.planning import Plan, plan
 from ablation.records import Record, read_records
-from ablation.study import twins
+from ablation.search_figures import SEARCH_DRAWINGS, grid_rows, grid_table
+from ablation.study import NotYet, twins
 
 
-def note(wanted: Plan) -> list[str]:
-    """Baseline, data and training set of a plan, for captions."""
+def note(wanted: Plan, done: Mapping[str, Record]) -> list[str]:
+    """For captions: data and training set of a plan, which of its networks are the same, and which of its runs are missing."""
     first = wanted.planned[0].run
     images = f"{first.data.train_size:,} training images" if first.data.train_size else "all training images"
+    epochs = sorted({entry.run.recipe.epochs for entry in wanted.planned})
+    lines = [f"{first.data.name}, {images}, {', '.join(map(str, epochs))} epochs"]
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]
-    return [f"{first.data.name}, {images}, {first.recipe.epochs} epochs", *same]
+    lines += same if len(same) <= 3 else [f"{len(same)} networks are built by more than one arm (see the plan)"]
+    missing = list(dict.fromkeys(entry.label for entry in wanted.planned if entry.run.id not in done))
+    return [*lines, f"missing: {', '.join(missing[:5])}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"] if missing else lines
 
 
-def results_table(wanted: Plan, done: dict[str, Record], style: str = "simple") -> str:
-    """Means over seeds with 95 % intervals, one row per arm."""
+def results_rows(wanted: Plan, done: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Means over seeds with 95 % intervals, one row per arm, as people read them."""
     table = frame(wanted.planned, done)
+    differing = [name for name in ("baseline", "setting") if table[name].nunique() > 1]
+    printed = printed_rows(wanted.name)
     rows = []
     for row in summary(table).to_dict("records"):
         known = row["n"] > 0
-        spread = f"{row['low']:.1%} to {row['high']:.1%}" if known and row["low"] == row["low"] else "one seed" if known else ""
         flags = ", ".join(f"{row[name]} {name}" for name in ("diverged", "missing") if row[name])
-        error = "" if row["budget_error"] is None or row["budget_error"] != row["budget_error"] else f"{row['budget_error']:+.1%}"
-        phi = "" if row["phi"] is None or row["phi"] != row["phi"] else f"{row['phi']:g}"
-        coefficients = [f"{row[name]:.2f}" for name in ("depth", "width", "resolution")]
-        rows.append([row["rule"], phi, row["cost"], *coefficients, row["pixels"], f"{row['macs'] / 1e6:,.2f}", error,
-                     f"{row['mean']:.1%}" if known else "-", spread, f"{row['n']} ({flags})" if flags else row["n"]])  # fmt: skip
-    split = table["split"].iloc[0]
-    names = ["rule", "phi", "cost", "d", "w", "r", "px", "MMACs", "off budget", f"{split} accuracy", "95 % interval", "n"]
-    return tabulate(rows, headers=names, tablefmt=style, disable_numparse=True)
+        values = {name: row[name] for name in differing} | {
+            "rule": row["rule"],
+            "phi": "" if pd.isna(row["phi"]) else f"{row['phi']:.3g}",
+            "cost": row["cost"],
+            "d": f"{row['depth']:.2f}",
+            "w": f"{row['width']:.2f}",
+            "r": f"{row['resolution']:.2f}",
+            "px": row["pixels"],
+            "MMACs": f"{row['macs'] / 1e6:,.2f}",
+            "off budget": "" if pd.isna(row["budget_error"]) else f"{row['budget_error']:+.1%}",
+            f"{row['split']} accuracy": f"{row['mean']:.1%}" if known else "-",
+            "95 % interval": "" if not known else "one seed" if pd.isna(row["low"]) else f"{row['low']:.1%} to {row['high']:.1%}",
+            "n": f"{row['n']} ({flags})" if flags else row["n"],
+        }
+        if printed:
+            paper = printed.get((row["baseline"], "baseline" if row["label"] == "baseline" else row["rule"]))
+            values |= {"paper GFLOPs": paper.gflops if paper else "", "paper top-1": paper.top1 if paper else ""}
+        rows.append(values)
+    return rows
+
+
+def printed_rows(study: str) -> Mapping[tuple[str, str], paper.Row]:
+    """The paper's own rows of its Table 3 or 7 by (baseline, rule), for our small variants of its networks, too; of other studies none."""
+    if study == "table7":
+        return {(baseline, rule): row for rule, row in paper.TABLE_7.items() for baseline in ("b0", "mini")}
+    small = {"mobilenet-v1": "mini-mobilenet-v1", "mobilenet-v2": "mini-mobilenet-v2", "resnet-50": "mini-resnet"}
+    ours = {(small[name], rule): row for (name, rule), row in paper.TABLE_3.items()}
+    return paper.TABLE_3 | ours if study == "table3" else {}
+
+
+def results_table(wanted: Plan, done: Mapping[str, Record], style: str = "simple") -> str:
+    """The rows of `results_rows` as text."""
+    return tabulate(results_rows(wanted, done), headers="keys", tablefmt=style, disable_numparse=True)
 
 
 def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
@@ -60,23 +95,45 @@ def report(wanted: Plan) -> list[tuple[str, str]]:
     done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
     table = frame(wanted.planned, done)
     means = summary(table)
-    planned = summary(table.assign(accuracy=0.0))  # what the figures would show, had everything been trained
     lines = []
-    for drawing in DRAWINGS:
-        if drawing.tabulate(table.assign(accuracy=0.0), planned) is None:
+    for drawing in (*DRAWINGS, *SEARCH_DRAWINGS):
+        if drawing.select(means) is None:
             continue
-        shown = drawing.tabulate(table, means)
+        rows = drawing.select(means[means["n"] > 0])
+        shown = None if rows is None else drawing.tabulate(table, rows)
         if shown is None:
-            lines.append((drawing.title, f"no records yet: {train_command(wanted)}"))
+            lines.append((drawing.title, f"too few records yet: {train_command(wanted)}" if done else f"no records yet: {train_command(wanted)}"))
             continue
-        shown.attrs["note"] = note(wanted)
+        shown.attrs["note"] = note(wanted, done)
         lines.append((drawing.title, str(write(shown, drawing, folder))))
     if done:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.md").write_text(results_table(wanted, done, "github") + "\n")
+        lines += write_fitted(table, means, folder)
         table.to_csv(folder / "runs.csv", index=False)
-        lines.append(("Table", str(folder / "table.md")))
+        lines.append(("Table", str(write_table(results_rows(wanted, done), folder))))
     return lines
+
+
+def write_fitted(table: pd.DataFrame, means: pd.DataFrame, folder: Path) -> list[tuple[str, str]]:
+    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of anything else nothing."""
+    found = None if grid_rows(means) is None or table["accuracy"].isna().any() else grid_table(table, means)
+    if found is None:
+        return []
+    best, region = found[found["best"]].iloc[0], found[found["region"]]
+    path = folder / "fitted.yaml"
+    words = [f"# Best of {len(found)} candidates after {best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images."]
+    words += [f"# Not distinguishable from it: {', '.join(name for name in region['rule'] if name != best['rule']) or 'none'}."]
+    words += [f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")]
+    path.write_text("\n".join(words) + "\n")
+    return [(f"Best triple {best['rule']}", str(path))]
+
+
+def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:
+    """The table of results as Markdown, CSV and LaTeX; returns the Markdown's path."""
+    (folder / "table.md").write_text(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True) + "\n")
+    (folder / "table.tex").write_text(tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True) + "\n")
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    return folder / "table.md"
 
 
 def train_command(wanted: Plan) -> str:
@@ -93,9 +150,16 @@ def main() -> None:
 def show(words: list[str], multirun: bool) -> None:
     """Report on what the overrides ask for, or on every study that ships; print the tables and where the figures are."""
     chosen = multirun or any(word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words)
-    plans = [plan(words)] if chosen else [plan([*words, f"study={name}"]) for name in studies()]
-    lines = [(wanted.name, *line) for wanted in plans for line in report(wanted)]
-    for wanted in plans:
+    lines: list[tuple[str, str, str]] = []
+    for asked in [words] if chosen else [[*words, f"study={name}"] for name in studies()]:
+        try:
+            wanted = plan(asked)
+        except NotYet as error:
+            if chosen:
+                raise
+            lines.append((asked[-1].removeprefix("study="), "-", str(error)))
+            continue
+        lines += [(wanted.name, *line) for line in report(wanted)]
         done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
         if done:
             print(f"\n{wanted.name}\n{results_table(wanted, done)}")

@@ -15,8 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ablation.compose import CONF, arguments, execution, fail, one_line, plan, register, single
+from ablation.compose import CONF, arguments, execution, fail, one_line, register
 from ablation.cost import cost
+from ablation.planning import plan, single
 from ablation.progress import Progress
 from ablation.records import Record, read_records, record_path
 from ablation.study import Planned, pending

@@ -87,6 +87,22 @@ RULES = {
 }  # fmt: skip
 
 
+def triples(step: float, product: float = 2.0) -> tuple[Rule, ...]:
+    """The grid of the search for alpha, beta, gamma: alpha and beta from 1 up in steps, gamma solved from alpha * beta^2 * gamma^2 = product.
+
+    The paper (section 4, step 1) states the constraint and alpha, beta, gamma >= 1, but neither step nor number of candidates.
+    Raises ValueError for a step outside (0, 1].
+    """
+    if not 0 < step <= 1:
+        raise ValueError(f"study.grid.step={step:g}: a step of alpha and beta lies above 0 and up to 1, e.g. 0.1")
+    found = []
+    for beta in (1 + step * i for i in range(math.floor((math.sqrt(product) - 1) / step + 1e-9) + 1)):
+        for alpha in (1 + step * i for i in range(math.floor((product / beta**2 - 1) / step + 1e-9) + 1)):
+            gamma = math.sqrt(product / (alpha * beta**2))
+            found.append(Rule(f"{alpha:.4g}/{beta:.4g}/{gamma:.4g}", round(alpha, 9), round(beta, 9), gamma))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Published:
     """One row of the released table: multipliers and input side in pixels."""

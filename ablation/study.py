@@ -1,14 +1,19 @@
 """A study becomes a list of runs: arms x phis x seeds, each with the network that its rule asks for."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ablation.baselines import Baseline
-from ablation.config import Data, Recipe, Run
+from ablation.config import Data, Recipe, Run, one_of
 from ablation.cost import Point, cost, matched, nominal, training_flops
 from ablation.records import Record
 from ablation.scaling import Coefficients, Rule
+
+
+class NotYet(ValueError):
+    """What is asked for follows from records that do not exist yet; the message names the command that makes them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,14 @@ class Arm:
         return matched(baseline, self.rule, self.phi) if self.cost == "matched" else nominal(baseline, self.rule.at(self.phi), 2.0**self.phi)
 
     @property
+    def exponent(self) -> float | None:
+        """phi; of coefficients under a rule's name log2(d w^2 r^2), the phi that costs nominally as much; None for plain coefficients."""
+        if self.coefficients is None or self.name == "coefficients":
+            return self.phi
+        c = self.coefficients
+        return math.log2(c.depth * c.width**2 * c.resolution**2)
+
+    @property
     def label(self) -> str:
         """What people call it: `baseline`, `compound phi=2`, or the coefficients."""
         if self.coefficients is not None:
@@ -39,15 +52,20 @@ class Arm:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and its place in a study: the arm that asks for it and the network it got."""
+    """A run and its place in a study: the arm that asks for it and the network it got from the named baseline.
+
+    setting: how this part of the study differs from its others in recipe or data, "" where there is one part.
+    """
 
     arm: Arm
     point: Point
     run: Run
+    baseline: str
+    setting: str = ""
 
     @property
     def label(self) -> str:
-        return f"{self.arm.label} seed={self.run.seed}"
+        return f"{self.arm.label} seed={self.run.seed}" + (f" ({self.setting})" if self.setting else "")
 
     @property
     def work(self) -> int:
@@ -57,11 +75,16 @@ class Planned:
 
     def row(self) -> dict[str, Any]:
         """One row of a plan, in plain values."""
-        counted, real, network = cost(self.run.network), self.point.realised, self.run.network
+        counted, real, network, rule = cost(self.run.network), self.point.realised, self.run.network, self.arm.rule
         return {
+            "baseline": self.baseline,
+            "setting": self.setting,
             "rule": self.arm.name,
             "phi": self.arm.phi,
             "cost": self.arm.cost,
+            "alpha": rule and rule.alpha,
+            "beta": rule and rule.beta,
+            "gamma": rule and rule.gamma,
             "depth": real.depth,
             "width": real.width,
             "resolution": real.resolution,
@@ -78,11 +101,40 @@ class Planned:
         }
 
 
-def expand(baseline: Baseline, arms: Iterable[Arm], recipe: Recipe, data: Data, seeds: Iterable[int], evaluate: bool = True) -> list[Planned]:
-    """Every arm with every seed; equal networks share a run id. Raises ValueError for the first arm that cannot be built."""
+def expand(
+    baseline: Baseline,
+    arms: Iterable[Arm],
+    recipe: Recipe,
+    data: Data,
+    seeds: Iterable[int],
+    evaluate: bool = True,
+    equal: str = "epochs",
+    setting: str = "",
+) -> list[Planned]:
+    """Every arm with every seed; equal networks share a run id.
+
+    equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains for half the epochs).
+    Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave no time to train.
+    """
+    one_of("equal", equal, ("epochs", "flops"))
     baseline = replace(baseline, network=replace(baseline.network, classes=data.classes))
-    points = [(arm, arm.point(baseline)) for arm in arms]
-    return [Planned(arm, point, Run(point.network, recipe, data, seed, evaluate)) for arm, point in points for seed in seeds]
+    planned = []
+    for arm, point in [(arm, arm.point(baseline)) for arm in arms]:
+        spent = recipe if equal == "epochs" else _at_equal_flops(recipe, cost(point.network).macs / cost(baseline.network).macs)
+        runs = [Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate) for seed in seeds]
+        planned += [Planned(arm, point, run, baseline.name, setting) for run in runs]
+    return planned
+
+
+def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
+    """The recipe for a network of `ratio` times the baseline's MACs: as many training FLOPs, in whole epochs."""
+    epochs = round(recipe.epochs / ratio)
+    if epochs <= recipe.warmup_epochs:
+        raise ValueError(
+            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline are {epochs} epochs at {ratio:.3g} times its MACs, not more than the "
+            f"warm-up of {recipe.warmup_epochs:g}; take more epochs or a smaller phi"
+        )
+    return replace(recipe, epochs=epochs)
 
 
 def pending(planned: Iterable[Planned], done: Mapping[str, Record]) -> list[Planned]:

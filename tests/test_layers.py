@@ -25,10 +25,16 @@ ORDER = [
     ["tracking"],
     ["execute"],
     ["statistics"],
+    ["fits"],
     ["frame"],
+    ["search"],
+    ["paper"],
+    ["drawing"],
     ["figures"],
+    ["search_figures"],
     ["progress"],
     ["compose"],
+    ["planning"],
     ["report"],
     ["run", "plan"],
 ]
@@ -58,13 +64,13 @@ def test_imports_point_upwards(place: int) -> None:
         assert ours - above - lazy == set(), f"{module} imports from below"
 
 
-@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "study"])
+@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "study", "paper"])
 def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"ablation"}
     assert outside == set()
 
 
-@pytest.mark.parametrize("module", ["statistics", "frame", "figures", "compose", "report", "run", "plan"])
+@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "planning", "report", "run", "plan"])
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

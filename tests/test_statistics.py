@@ -3,15 +3,21 @@
 import dataclasses
 import math
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from ablation.baselines import MINI
-from ablation.figures import DRAWINGS, PALETTE, gain_table, look, style
+from ablation.drawing import GREY, PALETTE, look, style
+from ablation.figures import DRAWINGS, SINGLE, Drawing, all_curves, gain_table
+from ablation.fits import PowerLaws
 from ablation.frame import frame, summary
-from ablation.scaling import RULES, Coefficients
+from ablation.paper import FIGURE_8
+from ablation.scaling import RULES, Coefficients, triples
+from ablation.search import ranking, survivors
+from ablation.search_figures import SEARCH_DRAWINGS
 from ablation.statistics import Spread, interval, pooled
 from ablation.study import Arm, Planned, expand
 from tests.test_run_identity import DATA, RECIPE, some_record
@@ -74,7 +80,7 @@ def test_the_summary_holds_means_and_intervals() -> None:
 
 def test_gain_per_doubling_is_the_paired_difference_over_counted_doublings() -> None:
     _, table = curves(TRUTH)
-    gains = gain_table(table, summary(table)).set_index(["rule", "to_phi"])
+    gains = gain_table(table, all_curves(summary(table))).set_index(["rule", "to_phi"])
     one = table.set_index(["rule", "phi"])["macs"].groupby(level=[0, 1]).first()
     expected = (TRUTH["width", 2.0] - TRUTH["width", 1.0]) / math.log2(one["width", 2.0] / one["width", 1.0])
     assert gains.loc[("width", 2.0), "mean"] == pytest.approx(expected)
@@ -92,13 +98,24 @@ def test_missing_and_diverged_runs_are_counted_and_not_hidden() -> None:
     assert means.iloc[-1]["n"] == 1
 
 
-def test_runs_of_different_recipes_are_never_averaged() -> None:
-    arm = [Arm("width", "matched", RULES["width"], 1.0)]
-    planned = [e for epochs in (2, 3) for e in expand(MINI, arm, dataclasses.replace(RECIPE, epochs=epochs), DATA, range(2))]
-    records = {e.run.id: some_record(e.run, accuracy=e.run.recipe.epochs / 10) for e in planned}
-    means = summary(frame(planned, records))
-    assert list(means["rule"]) == ["width (epochs=2)", "width (epochs=3)"]
-    assert list(means["mean"]) == pytest.approx([0.2, 0.3])
+def parts(name: str) -> pd.DataFrame:
+    """The four rules under two settings, told apart by a gap in accuracy."""
+    arms = [Arm(rule, "matched", RULES[rule], phi) for rule, phi in TRUTH if rule in SINGLE]
+    planned = [
+        entry
+        for epochs in (2, 3)
+        for entry in expand(MINI, arms, dataclasses.replace(RECIPE, epochs=epochs), DATA, range(2), setting=f"{epochs} epochs")
+    ]
+    truth = {entry.run.id: TRUTH[entry.arm.name, entry.arm.phi] + entry.run.recipe.epochs / 10 for entry in planned}
+    return frame(planned, {entry.run.id: some_record(entry.run, accuracy=truth[entry.run.id]) for entry in planned})
+
+
+def test_runs_of_different_settings_are_never_averaged() -> None:
+    means = summary(parts("settings")).set_index(["setting", "rule", "phi"])["mean"]
+    for (rule, phi), value in TRUTH.items():
+        if rule in SINGLE:
+            assert means["2 epochs", rule, phi] == pytest.approx(value + 0.2)
+            assert means["3 epochs", rule, phi] == pytest.approx(value + 0.3)
 
 
 def balance() -> pd.DataFrame:
@@ -107,28 +124,112 @@ def balance() -> pd.DataFrame:
     return frame(planned, {e.run.id: some_record(e.run, accuracy=0.4 + 0.05 * i / 12) for i, e in enumerate(planned)})
 
 
-@pytest.mark.parametrize("drawing", DRAWINGS, ids=lambda drawing: drawing.name)
-def test_figures_show_their_table(drawing: object) -> None:
-    table = balance() if drawing.name == "balance" else curves(TRUTH, deviation=0.01)[1]
-    shown = drawing.tabulate(table, summary(table))
-    before = dict(__import__("matplotlib").rcParams)
+def star_frame() -> pd.DataFrame:
+    centre, truth = (1.5, 1.25, 1.25), PowerLaws(0.05, (0.10, 0.15, 0.08), (1.0, 0.7, 1.5))
+    points = [(*centre[:k], x, *centre[k + 1 :]) for k in range(3) for x in (0.75, 1.0, 2.0, 3.0) if k or x >= 1]
+    planned = expand(MINI, [Arm("coefficients", "nominal", coefficients=Coefficients(*point)) for point in [centre, *points]], RECIPE, DATA, range(3))
+    rng = np.random.default_rng(0)
+    error = {e.run.id: float(truth([list(vars(e.point.realised).values())])[0]) + 0.002 * rng.normal() for e in planned}
+    return frame(planned, {e.run.id: some_record(e.run, accuracy=1 - error[e.run.id]) for e in planned})
+
+
+FRAMES = {"balance": lambda name: balance(), "settings": parts, "grid": lambda name: rungs(), "star": lambda name: star_frame()}
+
+
+@pytest.mark.parametrize("drawing", (*DRAWINGS, *SEARCH_DRAWINGS), ids=lambda drawing: drawing.name)
+def test_figures_show_their_table(drawing: Drawing) -> None:
+    table = FRAMES.get(drawing.name, lambda name: curves(TRUTH, deviation=0.01)[1])(drawing.name)
+    shown = drawing.tabulate(table, drawing.select(summary(table)))
+    before = dict(matplotlib.rcParams)
     with style():
         figure = drawing.draw(shown)
-    assert dict(__import__("matplotlib").rcParams) == before
+    assert dict(matplotlib.rcParams) == before
     labels = [text for ax in figure.axes for text in (ax.get_xlabel(), ax.get_ylabel())]
-    assert any("FLOPs" in label for label in labels)
     assert any("accuracy" in label for label in labels)
-    heights = np.concatenate([line.get_ydata() for ax in figure.axes for line in ax.lines])
-    for value in shown["mean"]:
-        assert np.isclose(heights.astype(float), 100 * value).any()
-    assert "95 % t interval" in figure._supxlabel.get_text()
-    assert f"n = {int(shown['n'].iloc[0])}" in figure._supxlabel.get_text()
+    assert drawing.name in ("settings", "grid", "star") or any("FLOPs" in label for label in labels)
+    below = figure._supxlabel.get_text()
+    assert "95 % t interval" in below and "n = " in below
+    if drawing.name == "grid":
+        cells = [text.get_text() for ax in figure.axes for text in ax.texts]
+        assert len(cells) == len(shown)
+    else:
+        heights = np.concatenate([line.get_ydata() for ax in figure.axes for line in ax.lines]).astype(float)
+        for value in shown["mean"]:
+            assert np.isclose(heights, 100 * value).any()
 
 
-def test_figures_without_records_are_none() -> None:
-    planned, _ = curves(TRUTH)
-    table = frame(planned, {})
-    assert [drawing.tabulate(table, summary(table)) for drawing in DRAWINGS] == [None] * len(DRAWINGS)
+@pytest.mark.parametrize("drawing", (*DRAWINGS, *SEARCH_DRAWINGS), ids=lambda drawing: drawing.name)
+def test_figures_without_records_show_nothing(drawing: Drawing) -> None:
+    table = FRAMES.get(drawing.name, lambda name: curves(TRUTH)[1])(drawing.name).assign(accuracy=np.nan, status="missing")
+    means = summary(table)
+    assert drawing.select(means) is not None
+    assert drawing.select(means[means["n"] > 0]) is None
+
+
+def test_the_papers_points_keep_their_ratios_and_differences() -> None:
+    """Grey points are moved, not stretched: multiples of FLOPs and differences in points are the paper's."""
+    _, table = curves(TRUTH)
+    figure = next(d for d in DRAWINGS if d.name == "compound").draw(summary(table))
+    grey = [line for line in figure.axes[0].lines if line.get_color() == GREY and len(line.get_xdata())]
+    by_marker = {line.get_marker(): line for line in grey}
+    for rule in ("width", "depth", "resolution", "compound"):
+        line = by_marker[look(rule)[1]]
+        gflops, top1 = np.array([point[1] for point in FIGURE_8[rule]]), np.array([point[2] for point in FIGURE_8[rule]])
+        assert line.get_xdata() / line.get_xdata()[0] == pytest.approx(gflops / gflops[0])
+        assert line.get_ydata() - line.get_ydata()[0] == pytest.approx(top1 - top1[0])
+        assert line.get_xdata()[0] == table["macs"].min()
+
+
+# ---------------------------------------------------------------- the grid search
+
+
+def rungs() -> pd.DataFrame:
+    """Two rungs of a search in which more width is better; the second has what the first left."""
+    candidates = triples(0.2)
+    planned = expand(MINI, [Arm(rule.name, "matched", rule, 1.0) for rule in candidates], RECIPE, DATA, range(3), evaluate=False, setting="1 epochs")
+    first = frame(planned, _better_with_width(planned))
+    kept = survivors(first)
+    recipe = dataclasses.replace(RECIPE, epochs=6)
+    arms = [Arm(rule.name, "matched", rule, 1.0) for rule in candidates if rule.name in kept]
+    again = expand(MINI, arms, recipe, DATA, range(3), evaluate=False, setting="6 epochs")
+    return pd.concat([first, frame(again, _better_with_width(again))], ignore_index=True)
+
+
+def _better_with_width(planned: list[Planned]) -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    means = {e.run.id: 0.5 + 0.2 * (e.point.realised.width - 1) + 0.003 * rng.normal() for e in planned}
+    return {e.run.id: some_record(e.run, val_accuracy=means[e.run.id]) for e in planned}
+
+
+def test_a_rung_keeps_the_better_half_and_what_cannot_be_told_from_the_best() -> None:
+    table = rungs()
+    first = table[table["setting"] == "1 epochs"]
+    ranked = ranking(first)
+    assert len(ranked) == len(first[["depths", "widths", "pixels"]].drop_duplicates())  # each network once
+    assert ranked["kept"].sum() >= math.ceil(len(ranked) / 2)
+    assert ranked.loc[~ranked["kept"], "low"].min() > 0  # who goes is behind the best, with an interval that says so
+    assert set(table.loc[table["setting"] == "6 epochs", "rule"]) == survivors(first)
+
+
+def test_the_search_finds_the_best_triple_and_its_region() -> None:
+    table = rungs()
+    [drawing] = [d for d in SEARCH_DRAWINGS if d.name == "grid"]
+    found = drawing.tabulate(table, drawing.select(summary(table)))
+    assert len(found) == len(triples(0.2))
+    best = found[found["best"]]
+    assert len(best) == 1
+    assert best["beta"].iloc[0] == found["beta"].max()
+    assert found.loc[found["region"], "rung"].eq(2).all()
+    assert (found.loc[found["rung"] == 1, "low"] > 0).all()
+
+
+def test_triples_meet_the_constraint() -> None:
+    for rule in triples(0.1):
+        assert rule.product == pytest.approx(2)
+        assert min(rule.alpha, rule.beta, rule.gamma) >= 1 - 1e-9
+    assert len(triples(0.1)) == 25
+    with pytest.raises(ValueError, match="study.grid.step=0"):
+        triples(0)
 
 
 def test_colours_and_markers_are_one_per_rule() -> None:

@@ -1,0 +1,155 @@
+"""Studies as data: parts, sizes, equal cost of training, and searches that grow with their records."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ablation.baselines import MINI
+from ablation.compose import hydra
+from ablation.config import Data
+from ablation.cost import cost
+from ablation.data import resize
+from ablation.planning import Plan, plan
+from ablation.records import write_record
+from ablation.study import NotYet
+from tests.test_run_identity import some_record
+
+
+def planned(*words: str) -> Plan:
+    with hydra():
+        return plan(words)
+
+
+def finish(wanted: Plan) -> None:
+    """A record for every run: more width is better, by little."""
+    rng = np.random.default_rng(0)
+    for entry in wanted.planned:
+        accuracy = 0.5 + 0.05 * entry.point.realised.width + 0.02 * entry.point.realised.depth + 0.005 * rng.normal()
+        write_record(wanted.execution.runs, some_record(entry.run, val_accuracy=accuracy, seed=entry.run.seed))
+
+
+def test_parts_are_told_apart_and_share_what_is_the_same() -> None:
+    entries = planned("study=resolution-control").planned
+    settings = {entry.setting for entry in entries}
+    assert settings == {"native pixels", "enlarged from 32 px"}
+    by_arm = {setting: [e for e in entries if e.setting == setting] for setting in settings}
+    for native, enlarged in zip(by_arm["native pixels"], by_arm["enlarged from 32 px"], strict=True):
+        assert native.run.network == enlarged.run.network
+        assert (native.run == enlarged.run) == (native.arm.phi == 0)  # at 32 px there is nothing to enlarge
+        assert enlarged.run.data.detail == (None if enlarged.arm.phi == 0 else 32)
+
+
+def test_a_part_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablation import planning
+
+    calls = []
+    original = planning.compose
+    monkeypatch.setattr(planning, "compose", lambda *args: calls.append(args) or original(*args))
+    planned("study=quick")
+    assert len(calls) == 1
+    planned("study=schedule")
+    assert len(calls) == 1 + 1 + 4
+
+
+def test_equal_flops_spends_as_much_on_every_network() -> None:
+    entries = [e for e in planned("study=schedule").planned if "FLOPs" in e.setting]
+    budget = 8 * cost(MINI.network).macs
+    for entry in entries:
+        assert entry.run.recipe.epochs * cost(entry.run.network).macs == pytest.approx(budget, rel=0.06)
+    assert {entry.run.recipe.epochs for entry in entries} == {8, 2}
+    with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=3 .* are 0 epochs"):
+        planned("equal=flops", "scaling=depth", "phi=3")
+
+
+def test_the_papers_size_is_planned_exactly(tmp_path: Path) -> None:
+    rows = [entry.row() for entry in planned("study=figure3", "size=paper").planned]
+    macs = {(row["rule"], round(row[row["rule"]], 3)): row["macs"] for row in rows}
+    # Released builder at the paper's coefficients (reference: own count with the same convention as B0's 385,814,752).
+    assert macs["depth", 1.0] == macs["width", 1.0] == 385_814_752
+    assert macs["depth", 4.0] == pytest.approx(1.5751e9, rel=1e-4)
+    assert macs["width", 2.6] == pytest.approx(2.3911e9, rel=1e-4)
+    assert len(rows) == 19 * 3
+
+
+def test_a_size_that_a_study_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="size=paper: study=quick has one size only"):
+        planned("study=quick", "size=paper")
+    with pytest.raises(ValueError, match="size=huge: choose one of small, paper"):
+        planned("study=quick", "size=huge")
+
+
+def test_what_a_part_sets_cannot_be_set_beside_it() -> None:
+    with pytest.raises(ValueError, match="recipe.epochs=1: study=schedule sets it itself; leave it out"):
+        planned("study=schedule", "recipe.epochs=1")
+    with pytest.raises(ValueError, match="recipe.epochs=1: study=grid-search sets it itself"):
+        planned("study=grid-search", "recipe.epochs=1")
+    with pytest.raises(ValueError, match=r"study.parts.0.rule: no such setting of a study; there are setting, overrides"):
+        planned("study=quick", "study.parts=[{rule: width}]")
+
+
+def test_a_grid_search_grows_rung_by_rung(tmp_path: Path) -> None:
+    words = ["study=grid-search", f"runs={tmp_path}", "study.grid.step=0.2"]
+    first = planned(*words)
+    assert {entry.setting for entry in first.planned} == {"1 epochs"}
+    assert first.follows.startswith("rung 2 of 3 follows")
+    assert "compound" in {entry.arm.name for entry in first.planned}
+    finish(first)
+    second = planned(*words)
+    assert {entry.setting for entry in second.planned} == {"1 epochs", "2 epochs"}
+    assert {entry.run.recipe.epochs for entry in second.planned if entry.setting == "2 epochs"} == {2}
+    names = [{entry.arm.name for entry in second.planned if entry.setting == setting} for setting in ("1 epochs", "2 epochs")]
+    assert names[1] < names[0]
+    finish(second)
+    third = planned(*words)
+    assert third.follows == ""
+    assert {entry.setting for entry in third.planned} == {"1 epochs", "2 epochs", "6 epochs"}
+    assert not any(entry.run.evaluate for entry in third.planned)
+
+
+def test_the_star_check_follows_from_the_star(tmp_path: Path) -> None:
+    words = [f"runs={tmp_path}", "recipe.epochs=4"]
+    with pytest.raises(NotYet, match="python -m ablation.run study=star"):
+        planned("study=star-check", *words)
+    finish(planned("study=star", *words))
+    check = planned("study=star-check", *words)
+    arms = {entry.arm.name: entry for entry in check.planned}
+    assert set(arms) == {"compound", "optimum", *(f"{word} {name}" for word in ("more", "less") for name in ("depth", "width", "resolution"))}
+    for entry in arms.values():
+        assert abs(entry.point.budget_error) <= 0.05
+        assert entry.run.recipe.epochs == 4
+    assert arms["more depth"].point.realised.depth > arms["less depth"].point.realised.depth
+
+
+def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(NotYet, match="fitted.yaml does not exist; make grid-search writes it"):
+        planned("scaling=fitted", "phi=1", f"results={tmp_path}")
+    (tmp_path / "grid-search").mkdir()
+    (tmp_path / "grid-search" / "fitted.yaml").write_text(yaml.safe_dump({"alpha": 1.3, "beta": 1.1, "gamma": 1.128}))
+    [entry] = planned("scaling=fitted", "phi=1", f"results={tmp_path}").planned
+    assert (entry.arm.name, entry.arm.rule.alpha, entry.arm.rule.gamma) == ("fitted", 1.3, 1.128)
+    rules = {entry.arm.name for entry in planned("study=transfer", f"results={tmp_path}").planned}
+    assert rules == {"width", "depth", "resolution", "compound", "fitted"}
+    (tmp_path / "grid-search" / "fitted.yaml").write_text("alpha: 1.3\n")
+    with pytest.raises(ValueError, match="needs alpha, beta and gamma as numbers"):
+        planned("scaling=fitted", "phi=1", f"results={tmp_path}")
+
+
+def test_settings_at_their_default_do_not_change_an_id() -> None:
+    """A setting that is added later, with a default that does what was done before, keeps every older record valid."""
+    data = Data("shapes", 12, 96)
+    assert data.identity() == {"name": "shapes", "classes": 12, "native": 96}
+    assert dataclasses.replace(data, detail=32).identity()["detail"] == 32
+
+
+def test_detail_takes_information_away_and_keeps_the_pixels() -> None:
+    rng = np.random.default_rng(0)
+    native = rng.integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+    rows = np.arange(4)
+    enlarged = resize(native, rows, 64, detail=16)
+    assert enlarged.shape == (4, 64, 64, 3)
+    assert enlarged.float().std() < 0.5 * resize(native, rows, 64).float().std()
+    again = resize(enlarged.numpy(), rows, 16)
+    assert (again.float() - resize(native, rows, 16).float()).abs().mean() < 4
