@@ -4,12 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
+# Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
+STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
+ARGS :=
 
-.PHONY: help install study figures balance test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures $(STUDIES) test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); \
+	  printf (length($$1) > 20 ? "%s\n%22s%s\n" : "%-22s%s%s\n"), $$1, "", $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with pinned requirements
 
@@ -27,9 +31,9 @@ sweep-depth sweep-width sweep-resolution sweep-compound: sweep-%: $(INSTALLED) #
 	$(BIN)/python -m ablation.run -m cost=matched scaling=$* $(THREE)
 	$(BIN)/python -m ablation.report study=quick
 
-balance: $(INSTALLED) ## width under other depths and resolutions, the paper's Fig. 4 (half an hour on a laptop)
-	$(BIN)/python -m ablation.run study=balance
-	$(BIN)/python -m ablation.report study=balance
+$(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides)
+	$(BIN)/python -m ablation.run study=$@ $(ARGS)
+	$(BIN)/python -m ablation.report study=$@ $(ARGS)
 
 figures: $(INSTALLED) ## draw every figure that has records
 	$(BIN)/python -m ablation.report
