@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 
-.PHONY: help install study figures balance test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures balance test oracle lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,11 @@ figures: $(INSTALLED) ## draw every figure that has records
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
+
+oracle: ## logits with converted weights against timm's and torchvision's own modules (.venv-oracle, a minute)
+	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
+	.venv-oracle/bin/python -m pytest tests/oracle
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

@@ -41,7 +41,7 @@ class Separable(nn.Module):
 
     def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
         super().__init__()
-        layers = build(block, network, norm_momentum)
+        layers = layers_of(block, network, norm_momentum)
         self.depthwise, self.pointwise = layers["depthwise"], layers["pointwise"]
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))
@@ -53,7 +53,7 @@ class MBConv(nn.Module):
 
     def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
         super().__init__()
-        layers = build(block, network, norm_momentum)
+        layers = layers_of(block, network, norm_momentum)
         self.expand = layers.get("expand", nn.Identity())
         self.depthwise = layers["depthwise"]
         self.excite = SqueezeExcite(layers["reduce"], layers["gate"]) if "reduce" in layers else nn.Identity()
@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
         super().__init__()
-        layers = build(block, network, norm_momentum)
+        layers = layers_of(block, network, norm_momentum)
         self.shortcut = layers.get("shortcut", nn.Identity())
         self.reduce, self.spatial, self.expand = layers["reduce"], layers["spatial"], layers["expand"]
         self.drop = StochasticDepth(drop_rate)
@@ -105,7 +105,7 @@ class ConvNet(nn.Module):
         self.apply(initialise)
         if zero_init:
             for block, module in zip(blocks, self.blocks, strict=True):
-                if block.skip:
+                if block.identity:
                     nn.init.zeros_(module.get_submodule(block.convolutions[-1].name)[1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class ConvNet(nn.Module):
         return self.classifier(self.dropout(x.mean((2, 3))))
 
 
-def build(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:
+def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:
     """The torch layers of a block's convolutions by name."""
     return {conv.name: convolution(conv, network, norm_momentum) for conv in block.convolutions}
 
@@ -131,7 +131,7 @@ def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn
 
 
 def initialise(module: nn.Module) -> None:
-    """As released: convolutions N(0, 2 / fan_out) with fan_out = k * k * outputs / groups, classifier uniform in +-1 / sqrt(classes)."""
+    """As in EfficientNet's released code, for every family: convolutions N(0, 2 / fan_out) with fan_out = k * k * outputs / groups, classifier uniform in +-1 / sqrt(classes)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         with torch.no_grad():

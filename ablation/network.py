@@ -73,6 +73,11 @@ class Block:
     skip: bool
 
     @property
+    def identity(self) -> bool:
+        """Whether the input is added as it is, not through a projection."""
+        return self.skip and self.convolutions[0].name != "shortcut"
+
+    @property
     def outputs(self) -> int:
         return self.convolutions[-1].outputs
 
