@@ -8,7 +8,7 @@ THREE := phi=0,1,2 seed=0,1,2
 STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
 ARGS :=
 
-.PHONY: help install study figures $(STUDIES) test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures $(STUDIES) test oracle lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,11 @@ figures: $(INSTALLED) ## draw every figure that has records
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
+
+oracle: ## logits with converted weights against timm's and torchvision's own modules (.venv-oracle, a minute)
+	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
+	.venv-oracle/bin/python -m pytest tests/oracle
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

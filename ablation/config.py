@@ -32,7 +32,8 @@ class Recipe:
     weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for none.
     label_smoothing, dropout (before the classifier), drop_path (stochastic depth of the last block, growing linearly from 0).
     ema: decay of the averaged weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
-    zero_init: start the last norm of every skipped branch at zero, so that a deep network starts shallow (Goyal et al. 2017).
+    zero_init: start the last norm of every branch that is added to its own input at zero, so that a deep network starts shallow (Goyal et
+    al. 2017; a branch beside a projection starts at one, since projection alone sees one pixel of four).
     norm_momentum: weight of the newest batch in the running batch-norm statistics (PyTorch's convention).
     flip: mirror at random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized crop, 1 for none.
     precision: fp32, or bf16 autocast. channels_last: memory format.

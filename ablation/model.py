@@ -36,12 +36,24 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.reduce(squeezed)).sigmoid()
 
 
+class Separable(nn.Module):
+    """Depthwise-separable convolution: depthwise, pointwise (Howard et al. 2017)."""
+
+    def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
+        super().__init__()
+        layers = layers_of(block, network, norm_momentum)
+        self.depthwise, self.pointwise = layers["depthwise"], layers["pointwise"]
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))
+        return self.pointwise(self.depthwise(x))
+
+
 class MBConv(nn.Module):
     """Mobile inverted bottleneck: expand, depthwise, squeeze-excite, project, skip (Sandler et al. 2018)."""
 
     def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
         super().__init__()
-        layers = {conv.name: convolution(conv, network, norm_momentum) for conv in block.convolutions}
+        layers = layers_of(block, network, norm_momentum)
         self.expand = layers.get("expand", nn.Identity())
         self.depthwise = layers["depthwise"]
         self.excite = SqueezeExcite(layers["reduce"], layers["gate"]) if "reduce" in layers else nn.Identity()
@@ -54,28 +66,56 @@ class MBConv(nn.Module):
         return x + self.drop(y) if self.skip else y
 
 
+class Bottleneck(nn.Module):
+    """Residual bottleneck: reduce, spatial, expand; the shortcut is added before the last activation (He et al. 2016)."""
+
+    def __init__(self, block: Block, network: Network, norm_momentum: float, drop_rate: float) -> None:
+        super().__init__()
+        layers = layers_of(block, network, norm_momentum)
+        self.shortcut = layers.get("shortcut", nn.Identity())
+        self.reduce, self.spatial, self.expand = layers["reduce"], layers["spatial"], layers["expand"]
+        self.drop = StochasticDepth(drop_rate)
+        self.activation = ACTIVATIONS[network.activation](inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))
+        y = self.expand(self.spatial(self.reduce(x)))
+        return self.activation(self.shortcut(x) + self.drop(y))
+
+
+OPERATORS: Mapping[str, type[nn.Module]] = {"separable": Separable, "mbconv": MBConv, "bottleneck": Bottleneck}
+
+
 class ConvNet(nn.Module):
     """Stem, blocks, head, classifier; images (N, 3, H, W), normalised, to logits (N, classes). The settings are the recipe's."""
 
     def __init__(self, network: Network, norm_momentum: float = 0.1, dropout: float = 0.0, drop_path: float = 0.0, zero_init: bool = False) -> None:
         super().__init__()
-        blocks = network.blocks()
+        self.network = network
+        blocks, head = network.blocks(), network.head_convolution()
         # Stochastic depth grows linearly with the index, as released: the first block is never dropped, the last with rate (n - 1) / n.
         rates = [drop_path * index / len(blocks) for index in range(len(blocks))]
         self.stem = convolution(network.stem_convolution(), network, norm_momentum)
-        self.blocks = nn.Sequential(*(MBConv(block, network, norm_momentum, rate) for block, rate in zip(blocks, rates, strict=True)))
-        self.head = convolution(network.head_convolution(), network, norm_momentum)
+        self.pool = nn.MaxPool2d(3, network.stem_pool, padding=1) if network.stem_pool > 1 else nn.Identity()
+        self.blocks = nn.Sequential(
+            *(OPERATORS[block.operator](block, network, norm_momentum, rate) for block, rate in zip(blocks, rates, strict=True))
+        )
+        self.head = convolution(head, network, norm_momentum) if head else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(network.head, network.classes)
+        self.classifier = nn.Linear(network.features, network.classes)
         self.apply(initialise)
         if zero_init:
-            for block in self.blocks:
-                if block.skip:
-                    nn.init.zeros_(block.project[1].weight)
+            for block, module in zip(blocks, self.blocks, strict=True):
+                if block.identity:
+                    nn.init.zeros_(module.get_submodule(block.convolutions[-1].name)[1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.head(self.blocks(self.stem(x)))  # (N, head, h, w)
+        x = self.head(self.blocks(self.pool(self.stem(x))))  # (N, features, h, w)
         return self.classifier(self.dropout(x.mean((2, 3))))
+
+
+def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:
+    """The torch layers of a block's convolutions by name."""
+    return {conv.name: convolution(conv, network, norm_momentum) for conv in block.convolutions}
 
 
 def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
@@ -91,7 +131,8 @@ def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn
 
 
 def initialise(module: nn.Module) -> None:
-    """As released: convolutions N(0, 2 / fan_out) with fan_out = k * k * outputs / groups, classifier uniform in +-1 / sqrt(classes)."""
+    """As in EfficientNet's released code, for every family: convolutions N(0, 2 / fan_out), fan_out = k * k * outputs / groups; classifier
+    uniform in +-1 / sqrt(classes)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         with torch.no_grad():

@@ -4,7 +4,8 @@ The paper's notation is N = F_1^L1 ... F_s^Ls (X<H, W, C>): operators stay, scal
 `cost` sums the specs of this module and `model` builds them; no formula stands beside a layer.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ablation.scaling import Coefficients, Rounding, round_channels, round_layers, round_pixels
@@ -35,9 +36,12 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of Table 1: `layers` blocks of one operator; the first has `stride`, all put out `channels`.
+    """A row of Table 1: `layers` blocks of one operator; the first has `stride`.
 
-    expand: ratio of inner to input channels. squeeze: squeeze-excite channels as a fraction of the block's input, 0 for none.
+    channels: of a block's narrow side, which scaling rounds; expand: its wide side as a multiple of the narrow. An mbconv is narrow at its
+    ends and wide within; a bottleneck is the other way round and puts out expand * channels; separable has no wide side, so 1.
+    squeeze: squeeze-excite channels as a fraction of the block's input, 0 for none; only mbconv has them.
+    Raises ValueError for an operator that there is not and for a value that the operator has no use for.
     """
 
     operator: str
@@ -46,20 +50,32 @@ class Stage:
     stride: int
     channels: int
     layers: int
-    squeeze: float = 0.25
+    squeeze: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise ValueError(f"operator={self.operator}: choose one of {', '.join(OPERATORS)}")
+        if self.operator == "separable" and self.expand != 1:
+            raise ValueError(f"expand={self.expand}: a separable block has no wide side; take 1, or operator=mbconv")
+        if self.operator != "mbconv" and self.squeeze:
+            raise ValueError(f"squeeze={self.squeeze}: a {self.operator} block has no squeeze-excite; take 0, or operator=mbconv")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block: its convolutions in the order of the forward pass, and whether the input is added to the output."""
+    """One block: its convolutions, and whether the input is added to what the last of them puts out.
+
+    They stand in the order of the forward pass; a `shortcut`, which brings the input to the shape of the output, stands first.
+    """
 
     operator: str
     convolutions: tuple[Convolution, ...]
     skip: bool
 
     @property
-    def inputs(self) -> int:
-        return self.convolutions[0].inputs
+    def identity(self) -> bool:
+        """Whether the input is added as it is, not through a projection."""
+        return self.skip and self.convolutions[0].name != "shortcut"
 
     @property
     def outputs(self) -> int:
@@ -67,19 +83,24 @@ class Block:
 
     @property
     def pixels_out(self) -> int:
-        return min(conv.pixels_out for conv in self.convolutions if conv.norm)
+        return self.convolutions[-1].pixels_out
 
 
 @dataclass(frozen=True)
 class Network:
-    """A ConvNet as integers: input side in pixels, classes, stem channels, stages, head channels (the last 1x1 convolution)."""
+    """A ConvNet as integers: input side in pixels, classes, stem channels, stages, head channels (the last 1x1 convolution, 0 for none).
+
+    stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none.
+    """
 
     pixels: int
     classes: int
     stem: int
     stages: tuple[Stage, ...]
-    head: int
+    head: int = 0
+    stem_kernel: int = 3
     stem_stride: int = 2
+    stem_pool: int = 1
     activation: str = "silu"
     norm_epsilon: float = 1e-3
 
@@ -90,45 +111,55 @@ class Network:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the stem, of each stage and of the head."""
-        return (self.stem, *(stage.channels for stage in self.stages), self.head)
+        """Channels of the stem, of each stage and, where there is one, of the head."""
+        return (self.stem, *(stage.channels for stage in self.stages), *([self.head] if self.head else []))
+
+    @property
+    def features(self) -> int:
+        """Channels that the classifier sees."""
+        return self.head or self.blocks()[-1].outputs
 
     @property
     def stride(self) -> int:
         """Product of all strides: input pixels per pixel of the last feature map."""
-        total = self.stem_stride
-        for stage in self.stages:
-            total *= stage.stride
-        return total
+        return math.prod((self.stem_stride, self.stem_pool, *(stage.stride for stage in self.stages)))
 
     def stem_convolution(self) -> Convolution:
-        return Convolution("stem", 3, self.stem, 3, self.pixels, self.stem_stride)
+        return Convolution("stem", 3, self.stem, self.stem_kernel, self.pixels, self.stem_stride)
 
     def blocks(self) -> tuple[Block, ...]:
         """Every block in order; each starts from the channels and pixels that the one before puts out."""
         blocks: list[Block] = []
-        channels, pixels = self.stem, self.stem_convolution().pixels_out
+        channels, pixels = self.stem, -(-self.stem_convolution().pixels_out // self.stem_pool)
         for stage in self.stages:
             for layer in range(stage.layers):
-                block = mbconv(stage, channels, pixels, stage.stride if layer == 0 else 1)
+                block = OPERATORS[stage.operator](stage, channels, pixels, stage.stride if layer == 0 else 1)
                 blocks.append(block)
                 channels, pixels = block.outputs, block.pixels_out
         return tuple(blocks)
 
-    def head_convolution(self) -> Convolution:
+    def head_convolution(self) -> Convolution | None:
         last = self.blocks()[-1]
-        return Convolution("head", last.outputs, self.head, 1, last.pixels_out)
+        return Convolution("head", last.outputs, self.head, 1, last.pixels_out) if self.head else None
 
     def classifier(self) -> Convolution:
-        return Convolution("classifier", self.head, self.classes, 1, 1, norm=False, activation=False)
+        return Convolution("classifier", self.features, self.classes, 1, 1, norm=False, activation=False)
 
     def convolutions(self) -> Iterator[Convolution]:
         """Every convolution and the classifier, in the order of the forward pass."""
         yield self.stem_convolution()
         for block in self.blocks():
             yield from block.convolutions
-        yield self.head_convolution()
+        if head := self.head_convolution():
+            yield head
         yield self.classifier()
+
+
+def separable(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
+    """Depthwise-separable convolution (Howard et al. 2017): depthwise, pointwise, each with norm and activation; no skip."""
+    depthwise = Convolution("depthwise", inputs, inputs, stage.kernel, pixels, stride, groups=inputs)
+    pointwise = Convolution("pointwise", inputs, stage.channels, 1, depthwise.pixels_out)
+    return Block("separable", (depthwise, pointwise), skip=False)
 
 
 def mbconv(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
@@ -147,6 +178,23 @@ def mbconv(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
         convolutions.append(Convolution("gate", squeezed, inner, 1, 1, norm=False, activation=False))
     convolutions.append(Convolution("project", inner, stage.channels, 1, depthwise.pixels_out, activation=False))
     return Block("mbconv", tuple(convolutions), skip=stride == 1 and inputs == stage.channels)
+
+
+def bottleneck(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
+    """Residual bottleneck (He et al. 2016): reduce, spatial, expand; the activation follows the addition.
+
+    The spatial convolution has the stride (v1.5), not the first one. Where the shape changes, the shortcut is a projection.
+    """
+    inner, outputs = stage.channels, stage.channels * stage.expand
+    reduce = Convolution("reduce", inputs, inner, 1, pixels)
+    spatial = Convolution("spatial", inner, inner, stage.kernel, pixels, stride)
+    expand = Convolution("expand", inner, outputs, 1, spatial.pixels_out, activation=False)
+    shortcut = Convolution("shortcut", inputs, outputs, 1, pixels, stride, activation=False)
+    changes = stride != 1 or inputs != outputs
+    return Block("bottleneck", (*([shortcut] if changes else []), reduce, spatial, expand), skip=True)
+
+
+OPERATORS: Mapping[str, Callable[[Stage, int, int, int], Block]] = {"separable": separable, "mbconv": mbconv, "bottleneck": bottleneck}
 
 
 def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> Network:
@@ -170,5 +218,5 @@ def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> 
         pixels=pixels,
         stem=round_channels(baseline.stem, coefficients.width, rounding),
         stages=stages,
-        head=round_channels(baseline.head, coefficients.width, rounding),
+        head=round_channels(baseline.head, coefficients.width, rounding) if baseline.head else 0,
     )

@@ -111,6 +111,11 @@ class Published:
     depth: float
     pixels: int
 
+    @property
+    def coefficients(self) -> Coefficients:
+        """The row as multipliers of B0."""
+        return Coefficients(self.depth, self.width, self.pixels / PUBLISHED["b0"].pixels)
+
 
 # tensorflow/tpu models/official/efficientnet/efficientnet_builder.py, efficientnet_params(); Table 2 of the paper.
 # These are not alpha^phi for any phi (tensorflow/tpu issue 390), hence a table of their own.

@@ -20,6 +20,7 @@ ORDER = [
     ["study"],
     ["shapes"],
     ["model"],
+    ["weights"],
     ["data"],
     ["training"],
     ["tracking"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.baselines import B0, MINI
+from ablation.baselines import B0, MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50, Baseline
 from ablation.cost import cost, matched, nominal, training_flops
 from ablation.model import ConvNet, StochasticDepth
 from ablation.network import Network
@@ -18,8 +18,13 @@ NETWORKS = {
         f"mini {d} {w} {r}": nominal(MINI, Coefficients(d, w, r)).network
         for (d, r), w in itertools.product([(1, 1), (1, 1.3), (2, 1), (2, 1.3)], (1, 2**0.5, 2))
     },
-    **{v: nominal(B0, Coefficients(PUBLISHED[v].depth, PUBLISHED[v].width, PUBLISHED[v].pixels / 224)).network for v in ("b0", "b4", "b7")},
+    **{v: nominal(B0, PUBLISHED[v].coefficients).network for v in ("b0", "b4", "b7")},
     "b0 compound 1": matched(B0, RULES["compound"], 1).network,
+    **{
+        f"{baseline.name} {d} {w} {r}": nominal(baseline, Coefficients(d, w, r)).network
+        for baseline in (*MINIS[1:], MOBILENET_V1, MOBILENET_V2, RESNET_50)
+        for d, w, r in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 1.35), (1.4, 1.2, 1.3), (0.6, 0.5, 0.7)]
+    },
 }
 
 
@@ -63,30 +68,53 @@ def test_stochastic_depth_drops_samples_in_training_only() -> None:
     assert torch.equal(drop.eval()(x), x)
 
 
-def test_stochastic_depth_is_active_in_the_network_and_grows_with_depth() -> None:
+@pytest.mark.parametrize("baseline", [MINI, MINI_MOBILENET_V2, MINI_RESNET], ids=lambda baseline: baseline.name)
+def test_stochastic_depth_is_active_in_the_network_and_grows_with_depth(baseline: Baseline) -> None:
     torch.manual_seed(0)
-    network = nominal(MINI, Coefficients(depth=4)).network
+    network = nominal(baseline, Coefficients(depth=4)).network
     net = ConvNet(network, drop_path=0.5)
     rates = [block.drop.rate for block in net.blocks]
     assert rates == pytest.approx([0.5 * i / 16 for i in range(16)])
-    skipped = {index: 0 for index, block in enumerate(net.blocks) if block.skip}
+    skipped = {index: 0 for index, block in enumerate(network.blocks()) if block.skip}
     for index in skipped:
         net.blocks[index].drop.register_forward_hook(
             lambda module, args, out, index=index: skipped.__setitem__(index, skipped[index] + int((out.flatten(1).abs().sum(1) == 0).sum()))
         )
     net.train()
-    for _ in range(40):
-        net(torch.randn(8, 3, 32, 32))
+    for _ in range(4):
+        net(torch.randn(80, 3, 16, 16))
     for index, count in skipped.items():
         assert count / 320 == pytest.approx(rates[index], abs=0.1)
     assert sum(skipped.values()) > 0
 
 
-def test_zero_init_makes_skipped_branches_start_at_nothing() -> None:
-    net = ConvNet(nominal(MINI, Coefficients(depth=2)).network, zero_init=True)
-    x = torch.randn(2, 24, 8, 8)
-    skipped = next(block for block in net.blocks if block.skip and block.project[0].out_channels == 24)
-    assert torch.equal(skipped(x), x)
+@pytest.mark.parametrize("baseline", MINIS, ids=lambda baseline: baseline.name)
+def test_zero_init_makes_a_block_of_unchanged_shape_start_as_identity(baseline: Baseline) -> None:
+    torch.manual_seed(0)
+    network = nominal(baseline, Coefficients(depth=2)).network
+    net = ConvNet(network, zero_init=True).eval()
+    starts_as_identity = []
+    with torch.no_grad():
+        x = net.pool(net.stem(torch.randn(2, 3, network.pixels, network.pixels)))
+        for block in net.blocks:
+            y = block(x)
+            starts_as_identity.append(x.shape == y.shape and torch.equal(x, y))
+            x = y
+    assert starts_as_identity == [block.identity for block in network.blocks()]
+    assert any(starts_as_identity) == (baseline is not MINI_MOBILENET_V1)
+
+
+def test_a_bottleneck_adds_before_its_last_activation() -> None:
+    """With the branch at nothing a block puts out the activation of its shortcut."""
+    torch.manual_seed(0)
+    projecting, plain = ConvNet(nominal(MINI_RESNET, Coefficients(depth=2)).network).eval().blocks[2:4]
+    with torch.no_grad():
+        for block in (projecting, plain):
+            block.expand[1].weight.zero_()
+        x = torch.randn(2, 32, 8, 8)
+        y = projecting(x)
+        assert torch.equal(y, projecting.shortcut(x).relu())
+        assert torch.equal(plain(-y), torch.zeros_like(y))
 
 
 def test_initial_weights_are_as_released() -> None:

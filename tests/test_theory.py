@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from ablation.baselines import B0, BASELINES, MINI
+from ablation.baselines import B0, BASELINES, MINI, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50, Baseline
 from ablation.cost import TOLERANCE, cost, matched, nominal, training_flops
-from ablation.network import scale
+from ablation.network import Stage, scale
 from ablation.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule, apportion, round_channels, round_layers, round_pixels
 
 # macs (convolutions and classifier, no bias), params, activations, blocks. Counted with torch's FlopCounterMode / 2 and equal to the
@@ -28,11 +28,76 @@ GOLDEN = {
 
 @pytest.mark.parametrize("variant", GOLDEN)
 def test_released_networks_cost_what_was_published(variant: str) -> None:
-    row = PUBLISHED[variant]
-    network = nominal(B0, Coefficients(row.depth, row.width, row.pixels / 224)).network
+    network = nominal(B0, PUBLISHED[variant].coefficients).network
     counted = cost(network)
-    assert network.pixels == row.pixels
+    assert network.pixels == PUBLISHED[variant].pixels
     assert (counted.macs, counted.params, counted.activations, sum(network.layers)) == GOLDEN[variant]
+
+
+# macs, params, activations at 224 px and 1,000 classes. MobileNetV1: tensorflow/models research/slim/nets/mobilenet_v1.py lists 567,716,352
+# macs and 3,185,088 weights without classifier and norms; Keras counts 4,231,976 trainable. MobileNetV2 and ResNet-50: num_params of
+# torchvision's weights (3,504,872 and 25,557,032; 0.301 and 4.089 G), the latter's activations those of pycls without its max-pool. All
+# equal to torch's FlopCounterMode / 2.
+OTHER_FAMILIES = {
+    "mobilenet-v1": (568_740_352, 4_231_976, 5_043_688),
+    "mobilenet-v2": (300_774_272, 3_504_872, 6_679_112),
+    "resnet-50": (4_089_184_256, 25_557_032, 11_114_984),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FAMILIES)
+def test_the_other_families_cost_what_was_published(name: str) -> None:
+    counted = cost(BASELINES[name].network)
+    assert (counted.macs, counted.params, counted.activations) == OTHER_FAMILIES[name]
+
+
+# The rows of Table 3 of arXiv 1905.11946v5 whose coefficients it gives: depth, width, resolution, and what they count to by its rounding, in
+# 10^9 macs and params. It prints 2.2, 2.2, 2.3; 1.2, 1.1, 1.2; 16.2, 14.7, 16.4: the first two of ResNet-50 look swapped.
+TABLE_3 = [
+    (MOBILENET_V1, (1, 2, 1), 2.216, 14_742_120),
+    (MOBILENET_V1, (1, 1, 2), 2.272, 4_231_976),
+    (MOBILENET_V1, (1.4, 1.2, 1.3), 2.470, 8_677_512),
+    (MOBILENET_V2, (4, 1, 1), 1.220, 12_051_800),
+    (MOBILENET_V2, (1, 2, 1), 1.137, 11_258_088),
+    (MOBILENET_V2, (1, 1, 2), 1.199, 3_504_872),
+    (RESNET_50, (4, 1, 1), 14.571, 89_824_040),
+    (RESNET_50, (1, 2, 1), 16.117, 98_004_072),
+    (RESNET_50, (1, 1, 2), 16.351, 25_557_032),
+]
+
+
+@pytest.mark.parametrize(("baseline", "coefficients", "billions", "params"), TABLE_3)
+def test_table_3_counts_as_its_coefficients_say(baseline: Baseline, coefficients: tuple[float, float, float], billions: float, params: int) -> None:
+    counted = cost(nominal(baseline, Coefficients(*coefficients)).network)
+    assert (round(counted.macs / 1e9, 3), counted.params) == (billions, params)
+
+
+def test_a_bottleneck_keeps_its_ratio_and_its_stride_in_the_middle() -> None:
+    """Scaled by 1.2, the narrow side goes to multiples of 8 and the wide side is four times that."""
+    network = nominal(RESNET_50, Coefficients(width=1.2)).network
+    first, second = network.blocks()[3:5]
+    assert [(conv.name, conv.inputs, conv.outputs, conv.stride) for conv in first.convolutions] == [
+        ("shortcut", 320, 608, 2),
+        ("reduce", 320, 152, 1),
+        ("spatial", 152, 152, 2),
+        ("expand", 152, 608, 1),
+    ]
+    assert [conv.name for conv in second.convolutions] == ["reduce", "spatial", "expand"]
+    assert (first.skip, first.identity, second.identity) == (True, False, True)
+    assert network.features == 2464
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("transformer", 1, 3, 1, 8, 1), "operator=transformer: choose one of separable, mbconv, bottleneck"),
+        (("separable", 6, 3, 1, 8, 1), "expand=6: a separable block has no wide side; take 1, or operator=mbconv"),
+        (("bottleneck", 4, 3, 1, 8, 1, 0.25), "squeeze=0.25: a bottleneck block has no squeeze-excite; take 0, or operator=mbconv"),
+    ],
+)
+def test_a_row_that_its_operator_cannot_build_is_refused(values: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Stage(*values)  # type: ignore[arg-type]
 
 
 def test_rules_follow_the_law() -> None:
@@ -103,7 +168,7 @@ def test_a_network_below_its_stride_is_refused() -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("phi", [1, 2, 3])
 def test_matched_networks_meet_the_budget_and_move_only_the_rule(rule: str, phi: int) -> None:
-    for baseline in (MINI, B0):
+    for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50):
         point = matched(baseline, RULES[rule], phi)
         base, triple = baseline.network, RULES[rule]
         counted = cost(point.network).macs / cost(base).macs
