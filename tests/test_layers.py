@@ -30,6 +30,7 @@ ORDER = [
     ["frame"],
     ["search"],
     ["paper"],
+    ["recount"],
     ["drawing"],
     ["figures"],
     ["search_figures"],
@@ -37,7 +38,7 @@ ORDER = [
     ["compose"],
     ["planning"],
     ["report"],
-    ["run", "plan"],
+    ["run", "plan", "audit"],
 ]
 
 
@@ -71,7 +72,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "planning", "report", "run", "plan"])
+@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "recount", "planning", "report", "run", "plan", "audit"])
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
