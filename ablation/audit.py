@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from ablation import recount
+from ablation.baselines import B0
 from ablation.compose import door
 from ablation.drawing import FLOPS, GREY, cost_axis, look
 from ablation.figures import Drawing
@@ -41,9 +42,9 @@ class Item:
     does_not: str
 
 
-def span(values: Sequence[float] | pd.Series, form: str, unit: str = "") -> str:
+def span(values: Sequence[float] | pd.Series, form: str) -> str:
     """The least and the most of some numbers: `0.98 to 1.05`."""
-    return f"{min(values):{form}} to {max(values):{form}}{unit}"
+    return f"{min(values):{form}} to {max(values):{form}}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -108,7 +109,7 @@ def on_table_3() -> Item:
         recount.table_3,
         f"ResNet-50 with {swap['first']} x4 is printed with {pair['printed'].iloc[0]:g} GFLOPs and counts {pair['counted'].iloc[0]:.2f}, with "
         f"{swap['second']} x2 {pair['printed'].iloc[1]:g} and counts {pair['counted'].iloc[1]:.2f}. Exchanged, the printed numbers are within "
-        f"{listed(exchanged)} of the counted; no other two rows of a network come nearer to their counts by an exchange.",
+        f"{listed(exchanged)} of the counted; no other two rows of a network both come nearer to their counts so.",
         f"The two numbers look exchanged; then {swap['second']} is the costlier of the two, not {swap['first']}. Either way compound has more "
         f"printed FLOPs than every row that it is compared with, by {span(excess, '.0f')} %.",
         f"That its leads of {span(lead, '.1f')} points are due to these FLOPs: the accuracies stay where they are, and the paper has no lines of "
@@ -135,7 +136,7 @@ def on_table_7() -> Item:
 
 def on_figure_3() -> Item:
     table = recount.figure_3()
-    first, b0 = table.groupby("rule")["printed"].first().mean(), recount.gflops(recount.B0)
+    first, b0 = table.groupby("rule")["printed"].first().mean(), recount.gflops(B0)
     steps = table.dropna().groupby("rule", sort=False)[["gain_printed", "gain_counted"]].agg(["first", "last"])
     falls = [f"{rule} {row['gain_printed', 'first']:.1f} to {row['gain_printed', 'last']:.1f}" for rule, row in steps.iterrows()]
     counted = [f"{row['gain_counted', 'first']:.1f} to {row['gain_counted', 'last']:.1f}" for _, row in steps.iterrows()]
