@@ -7,8 +7,9 @@ THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
 STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
 ARGS :=
+STUDY ?= quick
 
-.PHONY: help install study figures $(STUDIES) test oracle lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures bench-networks audit $(STUDIES) test oracle lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,6 +38,12 @@ $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks 
 
 figures: $(INSTALLED) ## draw every figure that has records
 	$(BIN)/python -m ablation.report
+
+bench-networks: $(INSTALLED) ## time and memory of a step of each network of a study, alone (STUDY=quick)
+	$(BIN)/python -m ablation.bench networks study=$(STUDY) $(ARGS)
+
+audit: $(INSTALLED) ## the paper's printed costs against counted ones, and what follows
+	$(BIN)/python -m ablation.audit
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest

@@ -237,7 +237,9 @@ def axes_figure(table: pd.DataFrame) -> Figure:
         cost_axis(ax, table[name], COSTS[name])
     axes[0].set_ylabel(accuracy_label(table))
     key(axes[-1], "rule")
-    return headed(figure, "The same accuracies against other costs", table)
+    devices = table["step_device"].dropna().unique() if "step_device" in table else []
+    notes = [f"a training step of the network alone: {device}, batch as in the recipe" for device in devices]
+    return headed(figure, "The same accuracies against other costs", table, *notes)
 
 
 # ---------------------------------------------------------------- the same study under other conditions

@@ -1,24 +1,31 @@
 """The frame of a study: its plan joined to its records on the run id, and the mean of each network over seeds."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
+from ablation.measurements import Measurement, step_key
 from ablation.records import Record
 from ablation.statistics import interval, pooled
 from ablation.study import Planned
 
 MEASURED = ("accuracy", "val_accuracy", "train_accuracy", "seconds", "images_per_second", "peak_memory", "device", "status")
+ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
 
-def frame(planned: Iterable[Planned], records: Mapping[str, Record]) -> pd.DataFrame:
+def frame(planned: Iterable[Planned], records: Mapping[str, Record], measured: Mapping[str, Measurement] | None = None) -> pd.DataFrame:
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
     A run that several rules share appears once for each. accuracy is that of the evaluation split, or of validation where a study keeps
     that split closed; the column `split` says which. Parts of a study that differ in baseline, recipe or data are told apart by the
     columns `baseline` and `setting`, so that they are never averaged together.
+
+    measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds, step_bytes and step_device,
+    NaN for a network that was not measured; without it there are no such columns. A record's own seconds serve only for progress: runs
+    share a machine.
     """
     rows = []
     for entry in planned:
@@ -27,6 +34,8 @@ def frame(planned: Iterable[Planned], records: Mapping[str, Record]) -> pd.DataF
         row |= {name: getattr(record, name) if record else None for name in MEASURED}
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
         row["status"] = record.status if record else "missing"
+        if measured:
+            row |= {name: getattr(measured.get(step_key(entry.run)), name, math.nan) for name in ALONE}
         rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
     return pd.DataFrame(rows)
 

@@ -16,6 +16,7 @@ from ablation.compose import door, studies
 from ablation.drawing import style
 from ablation.figures import DRAWINGS, Drawing
 from ablation.frame import frame, summary
+from ablation.measurements import measurements_of
 from ablation.planning import Plan, plan
 from ablation.records import Record, read_records
 from ablation.search_figures import SEARCH_DRAWINGS, grid_rows, grid_table
@@ -93,7 +94,7 @@ def report(wanted: Plan) -> list[tuple[str, str]]:
     """Write figures and tables of one plan; returns (title, where it lies or the command that trains it) for each figure it plans."""
     folder = wanted.results / wanted.name
     done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
-    table = frame(wanted.planned, done)
+    table = frame(wanted.planned, done, measurements_of(wanted.execution.runs, done.values()))
     means = summary(table)
     lines = []
     for drawing in (*DRAWINGS, *SEARCH_DRAWINGS):

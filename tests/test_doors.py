@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from ablation.bench import BENCHES
 from ablation.compose import CONF, arguments, hydra, one_line
 from ablation.planning import plan, single
 from ablation.study import NotYet
@@ -111,7 +112,7 @@ def test_bad_input_is_one_line_that_names_the_value(words: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("door_name", ["run", "plan", "report"])
+@pytest.mark.parametrize("door_name", ["run", "plan", "report", "audit"])
 def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_path: Path) -> None:
     done = door(door_name, "scaling=foo", check=False)
     assert done.returncode == 1
@@ -220,14 +221,14 @@ def test_every_command_of_the_readme_is_real() -> None:
         if words[0] == "make":
             assert set(words[1:]) <= targets, command
         elif words[:2] == ["python", "-m"]:
-            rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help")]
+            rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help", *BENCHES)]
             if any("path=" in word for word in rest):
                 rest = [word for word in rest if "path=" not in word]
             if "data=custom" in rest:  # what the command would read from the data set itself
                 given = {word.split("=")[0] for word in rest}
                 unread = {"data.name": "a/b", "data.classes": "10", "data.native": "96"}
                 rest += [f"{key}={value}" for key, value in unread.items() if key not in given]
-            assert words[2] in ("ablation.run", "ablation.plan", "ablation.report"), command
+            assert words[2] in ("ablation.run", "ablation.plan", "ablation.report", "ablation.audit", "ablation.bench"), command
             assert planned(*rest), command
 
 

@@ -17,12 +17,14 @@ ORDER = [
     ["cost"],
     ["config"],
     ["records"],
+    ["measurements"],
     ["study"],
     ["shapes"],
     ["model"],
     ["weights"],
     ["data"],
     ["training"],
+    ["steps"],
     ["tracking"],
     ["execute"],
     ["statistics"],
@@ -30,6 +32,7 @@ ORDER = [
     ["frame"],
     ["search"],
     ["paper"],
+    ["recount"],
     ["drawing"],
     ["figures"],
     ["search_figures"],
@@ -37,7 +40,7 @@ ORDER = [
     ["compose"],
     ["planning"],
     ["report"],
-    ["run", "plan"],
+    ["run", "plan", "audit", "bench"],
 ]
 
 
@@ -65,13 +68,13 @@ def test_imports_point_upwards(place: int) -> None:
         assert ours - above - lazy == set(), f"{module} imports from below"
 
 
-@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "study", "paper"])
+@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "study", "paper"])
 def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"ablation"}
     assert outside == set()
 
 
-@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "planning", "report", "run", "plan"])
+@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench"])
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
