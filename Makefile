@@ -8,7 +8,7 @@ THREE := phi=0,1,2 seed=0,1,2
 STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
 ARGS :=
 
-.PHONY: help install study figures $(STUDIES) test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures $(STUDIES) test lint check check-statistics clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ figures: $(INSTALLED) ## draw every figure that has records
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
+
+check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
+	$(BIN)/python -m ablation.simulate
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

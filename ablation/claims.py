@@ -7,13 +7,14 @@ agrees with the paper.
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ablation.cost import TOLERANCE
+from ablation.frame import ARM, sample
 from ablation.scaling import SINGLE
 from ablation.statistics import Estimate, Floats, Sample
 
@@ -30,6 +31,8 @@ class Quantity:
     def told(self, sample: Sample) -> str:
         """Name and value, means in per cent and gains in points."""
         value = float(sample.contrast(self.weights).effect)
+        if math.isnan(value):
+            return f"{self.name}: no run"
         return f"{self.name}: {value:.1f} %" if self.weights.sum() > 0.5 else f"{self.name}: {value:+.2f}"
 
 
@@ -41,9 +44,14 @@ class Question:
     one: Quantity
     other: Quantity
 
-    def estimate(self, sample: Sample) -> Estimate:
+    @property
+    def weights(self) -> Floats:
         """One minus the other."""
-        return sample.contrast(self.one.weights - self.other.weights)
+        return self.one.weights - self.other.weights
+
+    def estimate(self, sample: Sample) -> Estimate:
+        """The difference."""
+        return sample.contrast(self.weights)
 
     def uses(self, place: int) -> bool:
         """Whether the network at this place of the sample is compared."""
@@ -63,10 +71,11 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The runs of one baseline in one setting: arms, and accuracies in points."""
+    """The arms of one baseline in one setting and at one kind of cost, and the sample of the whole study in points."""
 
     baseline: str
     setting: str
+    cost: str
     arms: Sequence[Arm]
     sample: Sample
 
@@ -87,25 +96,26 @@ class Scope:
         """The rules that have points beyond the baseline, as the study names them."""
         return list(dict.fromkeys(arm.rule for arm in self.arms if arm.phi > 0))
 
+    def at(self, arm: Arm) -> str:
+        """The cost of an arm in multiples of the baseline's: as promised where matched, else as counted; in MACs for want of a baseline."""
+        base = next((other.macs for other in self.arms if other.label == "baseline"), math.nan)
+        times = arm.budget if arm.cost == "matched" else arm.macs / base
+        return f"at {arm.macs:.3g} MACs" if math.isnan(times) else f"at {times:.3g}x"
+
 
 def scopes(frame: pd.DataFrame) -> list[Scope]:
-    """The parts of a frame that are judged each by itself; a run that several arms share counts once."""
-    return [_scope(*key, rows) for key, rows in frame.groupby(["baseline", "setting"], sort=False)]
-
-
-def _scope(baseline: str, setting: str, rows: pd.DataFrame) -> Scope:
-    names = ["rule", "label", "cost"]
-    places: dict[str, int] = {}  # of the network of each run
-    for place, (_, arm) in enumerate(rows.groupby(names, sort=False)):
-        known = next((places[run] for run in arm["run_id"] if run in places), place)
-        places |= dict.fromkeys(arm["run_id"], known)
-    counts = {fault: (rows["status"] == fault).groupby([rows[name] for name in names]).transform("sum") for fault in ("diverged", "missing")}
-    arms = rows.assign(place=rows["run_id"].map(places), **counts).drop_duplicates(names)
-    arms = arms.astype({"phi": float, "budget": float, "budget_error": float})
-    runs = rows.drop_duplicates("run_id").dropna(subset="accuracy")
-    networks, seeds = runs["run_id"].map(places).to_numpy(int), pd.factorize(runs["seed"])[0]
-    sample = Sample(100 * runs["accuracy"].to_numpy(float), networks, seeds, len(arms))
-    return Scope(baseline, setting, list(arms.itertuples(index=False)), sample)
+    """The parts of a frame that are asked each by itself. The baseline belongs to both kinds of cost."""
+    runs, places = sample(frame)
+    arm = [*ARM, "cost"]
+    faults = {fault: (frame["status"] == fault).groupby([frame[name] for name in arm]).transform("sum") for fault in ("diverged", "missing")}
+    arms = frame.assign(place=places, **faults).drop_duplicates(arm).astype({"phi": float, "budget": float})
+    points = replace(runs, values=100 * runs.values)
+    parts = []
+    for (baseline, setting), rows in arms.groupby(["baseline", "setting"], sort=False):
+        scaled = rows["label"] != "baseline"
+        kinds = {cost: rows[~scaled | (rows["cost"] == cost)] for cost in rows[scaled]["cost"].unique()}
+        parts += [Scope(baseline, setting, cost, [*own.itertuples(index=False)], points) for cost, own in kinds.items()]
+    return parts
 
 
 # ---------------------------------------------------------------- one dimension
@@ -128,10 +138,11 @@ def diminishing(scope: Scope) -> Asked:
 
 
 def _series(scope: Scope, dimension: str) -> list[Arm]:
-    """The networks that scale one dimension of the baseline alone, by its rule or by explicit coefficients, in order of cost."""
+    """The baseline and the networks that scale one dimension of it alone, by its rule or by explicit coefficients, in order of cost."""
     others = [name for name in SINGLE if name != dimension]
-    alone = [arm for arm in scope.arms if arm.rule in (dimension, "coefficients") and all(math.isclose(getattr(arm, name), 1) for name in others)]
-    return sorted({arm.place: arm for arm in alone}.values(), key=lambda arm: arm.macs)
+    named = [arm for arm in scope.arms if arm.rule in (dimension, "coefficients", "baseline")]
+    alone = {arm.place: arm for arm in named if all(math.isclose(getattr(arm, name), 1) for name in others)}
+    return sorted(alone.values(), key=lambda arm: arm.macs)
 
 
 def _step(scope: Scope, dimension: str, small: Arm, large: Arm) -> Quantity:
@@ -194,11 +205,6 @@ def rivals(scope: Scope, arm: Arm, rules: Sequence[str]) -> list[Arm]:
     return [min(others, key=lambda other: abs(other.macs - arm.macs)) for others in equal if others]
 
 
-def at(arm: Arm) -> str:
-    """The cost of an arm in multiples of the baseline's, as promised where matched and as counted elsewhere."""
-    return f"at {arm.budget if arm.cost == 'matched' else arm.budget * (1 + arm.budget_error):.3g}x"
-
-
 def _equal_cost(one: Arm, other: Arm) -> bool:
     """At the same matched budget, or else counted MACs within its tolerance."""
     matched = one.cost == other.cost == "matched" and math.isclose(one.budget, other.budget)
@@ -210,19 +216,21 @@ def _ahead(scope: Scope, leader: str, rules: Sequence[str], beyond: float = 0.0)
     points = scope.points(leader, beyond)
     rules = [rule for rule in rules if rule != leader and points and scope.points(rule)]
     rounds = [[_against(scope, arm, other) for other in rivals(scope, arm, rules)] for arm in points]
-    together, where = next(((met, at(arm)) for met, arm in zip(rounds[::-1], points[::-1], strict=True) if len(met) == len(rules)), ([], ""))
+    arm, together = next(((arm, met) for arm, met in reversed([*zip(points, rounds, strict=True)]) if len(met) == len(rules)), (None, []))
     met = {question.other.name for questions in rounds for question in questions}
-    impossible = {f"{leader} against {rule}": _apart(points, scope.points(rule)) for rule in rules if rule not in met}
-    return Asked(list(itertools.chain(*rounds)), together, f"{leader} against all of them {where}", impossible)
+    impossible = {f"{leader} against {rule}": _apart(scope, points, scope.points(rule)) for rule in rules if rule not in met}
+    return Asked([*itertools.chain(*rounds)], together, f"{leader} against all of them {scope.at(arm)}" if together else "", impossible)
 
 
 def _against(scope: Scope, arm: Arm, other: Arm) -> Question:
-    return Question(f"{arm.rule} against {other.rule} {at(arm)}", scope.mean(arm, arm.rule), scope.mean(other, other.rule))
+    return Question(f"{arm.rule} against {other.rule} {scope.at(arm)}", scope.mean(arm, arm.rule), scope.mean(other, other.rule))
 
 
-def _apart(points: Sequence[Arm], others: Sequence[Arm]) -> str:
-    off = min((other.macs / arm.macs - 1 for arm in points for other in others), key=abs)
-    return f"no two different networks of equal cost, the nearest {off:+.0%} FLOPs; cost=matched makes them"
+def _apart(scope: Scope, points: Sequence[Arm], others: Sequence[Arm]) -> str:
+    if scope.cost == "matched":
+        return "no other network at the same budget"
+    off = min((other.macs / arm.macs - 1 for arm in points for other in others if other.place != arm.place), key=abs, default=0)
+    return f"no other network of equal cost, the nearest {off:+.0%} FLOPs; cost=matched makes them"
 
 
 # ---------------------------------------------------------------- the claims

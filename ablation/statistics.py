@@ -78,7 +78,7 @@ class Sample:
 
     def contrast(self, weights: Floats) -> Estimate:
         """The sum of `weights` (count,) x the networks' values."""
-        n = int(self.runs[weights != 0].min())
+        n = int(self.runs[weights != 0].min(initial=len(self.networks)))
         shares, paired = self._shares(weights) if n else (np.full(len(self.networks), np.nan), False)
         squares = np.bincount(self.networks, shares**2, self.count)
         spread, freedom = self._residual if paired else self._within
@@ -93,6 +93,11 @@ class Sample:
         return self.contrast(np.eye(self.count)[network])
 
     @cached_property
+    def deviation(self) -> Floats:
+        """The standard deviation over the seeds of a network, pooled over networks."""
+        return np.sqrt(self._within[0])
+
+    @cached_property
     def runs(self) -> NDArray[np.intp]:
         """Runs of each network (count,)."""
         return np.bincount(self.networks, minlength=self.count)
@@ -100,8 +105,7 @@ class Sample:
     @cached_property
     def variances(self) -> Floats:
         """The variance within each network (..., count), NaN for fewer than two runs."""
-        squares = np.square(self.values - self.values @ self._onto_networks) @ self._indicators
-        return squares / np.where(self.runs > 1, self.runs - 1, np.nan)
+        return np.square(self._deviations) @ self._indicators / np.where(self.runs > 1, self.runs - 1, np.nan)
 
     @cached_property
     def equality(self) -> Floats:
@@ -131,9 +135,9 @@ class Sample:
         return np.linalg.pinv(self._design)
 
     @cached_property
-    def _onto_networks(self) -> Floats:
-        """The projection of runs onto the means of their networks."""
-        return (self.networks[:, None] == self.networks) / self.runs[self.networks]
+    def _deviations(self) -> Floats:
+        """Values less the mean of their network (..., runs)."""
+        return self.values - (self.values @ self._indicators / np.maximum(self.runs, 1))[..., self.networks]
 
     @cached_property
     def _scale(self) -> Floats:
@@ -141,13 +145,10 @@ class Sample:
 
     @cached_property
     def _squares(self) -> tuple[Floats, Floats, int, int]:
-        """Sums of squares within networks that seeds explain and that they do not, and the degrees of freedom of each."""
-        projection = self._design @ self._inverse
-        rank = round(float(np.trace(projection)))
-        explained = self.values * (self.values @ (projection - self._onto_networks))
-        rest = self.values * (self.values - self.values @ projection)
-        filled = int((self.runs > 0).sum())
-        return explained.sum(-1), rest.sum(-1), rank - filled, len(self.networks) - rank
+        """Sums of squares within networks that seeds explain and that they do not (...), and the degrees of freedom of each."""
+        rank, networks = round(float((self._inverse * self._design.T).sum())), int((self.runs > 0).sum())
+        rest = np.square(self._deviations - self._deviations @ self._inverse.T @ self._design.T).sum(-1)
+        return np.square(self._deviations).sum(-1) - rest, rest, rank - networks, len(self.networks) - rank
 
     @cached_property
     def _residual(self) -> tuple[Floats, float]:
@@ -177,12 +178,6 @@ def _satterthwaite(parts: Floats, freedoms: NDArray[np.number]) -> tuple[Floats,
     """The sum of independent variance estimates (..., parts) and its approximate degrees of freedom (Satterthwaite 1946)."""
     total, squares = parts.sum(-1), (np.square(parts) / np.where(freedoms > 0, freedoms, np.nan)).sum(-1)
     return total, np.divide(np.square(total), squares, out=np.full(np.shape(total), np.nan), where=squares > 0)
-
-
-def difference(one: Estimate, other: Estimate) -> Estimate:
-    """one - other for estimates from independent samples (Welch 1947)."""
-    variance, freedom = _satterthwaite(np.stack([np.square(one.error), np.square(other.error)], -1), np.stack([one.freedom, other.freedom], -1))
-    return Estimate(one.effect - other.effect, np.sqrt(variance), freedom, min(one.n, other.n), False)
 
 
 def holm(p: Floats) -> Floats:
