@@ -67,8 +67,8 @@ class Sample:
       freedom where all runs are present. This is what pairing by seed buys.
     * Anything else, a mean or networks that have no seeds in common, keeps the seeds' shifts: plain means, the variance within networks, and
       Satterthwaite's degrees of freedom, since the networks of one seed then err together.
-    * Where Bartlett's test finds the variances unequal, every network is judged by its own, with Welch and Satterthwaite's degrees of
-      freedom. A common shift stays in these variances: such intervals are too wide then, never too narrow.
+    * Where Bartlett's test finds the variances unequal, every network is judged by its own (by the pooled one where it shows none), with
+      Welch and Satterthwaite's degrees of freedom. A common shift stays in these variances: such intervals are rather too wide.
     """
 
     values: Floats
@@ -82,9 +82,9 @@ class Sample:
         shares, paired = self._shares(weights) if n else (np.full(len(self.networks), np.nan), False)
         squares = np.bincount(self.networks, shares**2, self.count)
         spread, freedom = self._residual if paired else self._within
-        own, own_freedom = _satterthwaite(squares[squares > 0] * self.variances[..., squares > 0], self.runs[squares > 0] - 1)
+        own, own_freedom = _satterthwaite(*(part[..., squares > 0] for part in (squares * self._own[0], self._own[1])))
         variance = np.where(self.unequal, own, spread * squares.sum())
-        known = variance > np.square(1e-9 * self._scale)  # equal accuracies leave rounding errors, not a variance
+        known = variance > self._nothing
         error = np.sqrt(np.where(known, variance, np.nan))
         return Estimate(self.values @ shares, error, np.where(known, np.where(self.unequal, own_freedom, freedom), np.nan), n, paired)
 
@@ -140,8 +140,16 @@ class Sample:
         return self.values - (self.values @ self._indicators / np.maximum(self.runs, 1))[..., self.networks]
 
     @cached_property
-    def _scale(self) -> Floats:
-        return np.abs(self.values).max(axis=-1, initial=0)
+    def _nothing(self) -> Floats:
+        """Below this a variance is the rounding error of equal values."""
+        return np.square(1e-9 * np.abs(self.values).max(axis=-1, initial=0))
+
+    @cached_property
+    def _own(self) -> tuple[Floats, Floats]:
+        """Variance and degrees of freedom of each network (..., count); the pooled ones where a network shows none."""
+        known = self.variances > self._nothing[..., None]
+        pooled, freedom = (np.asarray(part)[..., None] for part in self._within)
+        return np.where(known, self.variances, pooled), np.where(known, self.runs - 1, freedom)
 
     @cached_property
     def _squares(self) -> tuple[Floats, Floats, int, int]:

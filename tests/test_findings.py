@@ -102,10 +102,13 @@ def test_equal_rules_are_equivalent_and_few_noisy_seeds_inconclusive_with_the_nu
     assert {finding.verdict for finding in judge(measure(plan(arms()), flat, noise=0.02), margin=20) if finding.claim == "compound"} == {EQUIVALENT}
 
 
-def test_a_shared_run_counts_once() -> None:
-    [scope] = scopes(QUICK)
-    assert len(scope.sample.values) == QUICK["run_id"].nunique() == 36
-    assert len({arm.place for arm in scope.arms if arm.phi == 0}) == 1
+def test_a_shared_run_counts_once_even_where_some_arms_ask_for_fewer_seeds() -> None:
+    fewer = QUICK[(QUICK["rule"] == "width") | (QUICK["phi"] > 0) | (QUICK["seed"] < 2)]
+    for rows in (QUICK, fewer):
+        [scope] = scopes(rows)
+        assert len(scope.sample.values) == rows["run_id"].nunique() == 36
+        assert [*scope.sample.runs[scope.sample.runs > 0]] == [4] * 9
+        assert len({arm.place for arm in scope.arms if arm.phi == 0}) == 1
 
 
 def test_one_seed_gives_no_interval_and_no_verdict_and_says_so() -> None:

@@ -104,6 +104,16 @@ def test_no_variance_gives_no_interval() -> None:
     assert (nowhere.n, np.isnan(nowhere.effect)) == (0, True)
 
 
+def test_a_network_that_shows_no_variance_of_its_own_is_judged_by_the_pooled_one() -> None:
+    """Variances differ; one network has one run, another equal accuracies in all."""
+    values, networks = np.concatenate([FOUR, 20 * OTHERS, [0.5, 0.5, 0.5, 0.5], [0.5]]), np.repeat([0, 1, 2, 3], [4, 4, 4, 1])
+    runs = Sample(values, networks, np.array([0, 1, 2, 3] * 3 + [0]), 4)
+    assert runs.unequal
+    assert float(runs.mean(2).error) == pytest.approx(float(runs.deviation) / 2)
+    assert float(runs.mean(3).error) == pytest.approx(float(runs.deviation))
+    assert float(runs.mean(0).error) == pytest.approx(stats.sem(FOUR))
+
+
 def test_holm_by_hand() -> None:
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([[0.5, 0.01, np.nan]]))[0] == pytest.approx([1.0, 0.03, np.nan], nan_ok=True)
