@@ -206,6 +206,13 @@ def test_the_makefile_pins_torch() -> None:
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
+STUDIES = re.search(r"^STUDIES := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()  # type: ignore[index]
+
+
+def test_a_study_with_a_target_is_a_file() -> None:
+    assert {(CONF / "study" / f"{name}.yaml").exists() for name in STUDIES} == {True}
+
+
 def readme_commands() -> list[str]:
     blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip() and not line.startswith("#")]
@@ -215,7 +222,7 @@ def test_every_command_of_the_readme_is_real() -> None:
     commands = readme_commands()
     assert len(commands) > 8
     targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.M))
-    targets = {word for line in targets for word in line.split()}
+    targets = {word for line in targets for word in line.split()} | set(STUDIES)
     for command in commands:
         words = command.split()
         if words[0] == "make":
