@@ -9,7 +9,7 @@ STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-se
 ARGS :=
 STUDY ?= quick
 
-.PHONY: help install study figures bench-networks audit $(STUDIES) test oracle lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures bench-networks audit $(STUDIES) test oracle lint check check-statistics clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ oracle: ## logits with converted weights against timm's and torchvision's own mo
 	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
 	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
 	.venv-oracle/bin/python -m pytest tests/oracle
+
+check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
+	$(BIN)/python -m ablation.simulate
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

@@ -139,7 +139,8 @@ def headed(figure: Figure, title: str, table: pd.DataFrame, *notes: str) -> Figu
     figure.suptitle(title, fontweight="bold")
     seeds = sorted(set(table["n"]))
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    shown = "mean over seeds with 95 % t interval (seed variance pooled)" if table["low"].notna().any() else "one seed, so no interval"
+    without = "no interval: one seed" if seeds[-1] < 2 else "no interval: no spread over seeds"
+    shown = "mean over seeds with 95 % t interval" if table["low"].notna().any() else without
     parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
     parts += [f"{count} runs {name}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
     figure.supxlabel("\n".join([*table.attrs.get("note", []), *notes, " · ".join(parts)]), fontsize=9, color="0.35")

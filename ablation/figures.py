@@ -4,8 +4,11 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablation.drawing import (
@@ -24,11 +27,10 @@ from ablation.drawing import (
     printed,
     row_of_panels,
 )
+from ablation.findings import CONTRADICTED, EQUIVALENT, INCONCLUSIVE, MARGIN, NO_VERDICT, SUPPORTED
+from ablation.frame import sample
 from ablation.paper import FIGURE_3, FIGURE_4, FIGURE_8
-from ablation.statistics import interval, pooled
-
-SINGLE = ("width", "depth", "resolution")
-LETTER = {"width": "w", "depth": "d", "resolution": "r"}
+from ablation.scaling import SINGLE
 
 
 def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def single_figure(table: pd.DataFrame) -> Figure:
         printed(ax, FIGURE_3[rule], rows, look(rule)[1])
         curve(ax, rows, rule)
         for row in rows.itertuples():
-            annotate(ax, row, f"{LETTER[rule]}={getattr(row, rule):.3g}")
+            annotate(ax, row, f"{SINGLE[rule]}={getattr(row, rule):.3g}")
         ax.set_title(f"{title}: {rule} only" if title else f"{rule} only")
         cost_axis(ax, part["macs"], FLOPS)
     for ax in axes[:, 0]:
@@ -107,30 +109,25 @@ def all_curves(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """For each rule and step along phi: mean paired difference over seeds per doubling of counted MACs, with a t interval whose
-    variance is pooled over the steps of all rules."""
-    known = frame[frame["accuracy"].notna() & frame["rule"].isin(rows["rule"])]
-    steps = []
-    for (baseline, setting, cost, rule), points in known.groupby(["baseline", "setting", "cost", "rule"], sort=False):
-        named = {"baseline": baseline, "setting": setting, "cost": cost, "rule": rule}
-        by_phi = {phi: group.set_index("seed") for phi, group in points.groupby("phi")}
-        for low, high in zip(sorted(by_phi), sorted(by_phi)[1:], strict=False):
-            doublings = math.log2(by_phi[high]["macs"].iloc[0] / by_phi[low]["macs"].iloc[0])
-            if doublings > 0:
-                gain = ((by_phi[high]["accuracy"] - by_phi[low]["accuracy"]) / doublings).dropna().to_numpy(float)
-                place = {"from_phi": low, "to_phi": high, "macs": by_phi[high]["macs"].iloc[0], "doublings": doublings}
-                steps.append((named | place, gain))
-    steps = [step for step in steps if len(step[1])]
-    if not steps:
-        return None
-    spread = pooled([gain for _, gain in steps])
+    """For each rule and step along phi: the difference of accuracies per doubling of counted MACs, with the t interval of
+    statistics.Sample."""
+    runs, places = sample(frame)
+    arms = frame.assign(place=places)[frame["rule"].isin(rows["rule"])].drop_duplicates(["baseline", "setting", "cost", "rule", "phi"])
     gains = []
-    for step, gain in steps:
-        middle = interval(gain, spread)
-        ends = frame[(frame[["baseline", "setting", "rule", "phi"]] == [step["baseline"], step["setting"], step["rule"], step["to_phi"]]).all(axis=1)]
-        counts = {name: int((ends["status"] == name).sum()) for name in ("diverged", "missing")}
-        gains.append(step | {"mean": middle.mean, "low": middle.low, "high": middle.high, "n": middle.n} | counts)
-    return pd.DataFrame(gains).assign(split=rows["split"].iloc[0])
+    for names, points in arms.groupby(["baseline", "setting", "cost", "rule"], sort=False):
+        named = dict(zip(("baseline", "setting", "cost", "rule"), names, strict=True))
+        for small, large in itertools.pairwise(points.sort_values("phi").itertuples()):
+            doublings = math.log2(large.macs / small.macs)
+            if doublings <= 0 or not min(runs.runs[[small.place, large.place]]):
+                continue
+            ends = np.eye(runs.count)[[small.place, large.place]]
+            gain = runs.contrast((ends[1] - ends[0]) / doublings)
+            low, high = gain.bounds()
+            faults = frame[places == large.place].drop_duplicates("run_id")["status"].value_counts()
+            place = {"from_phi": small.phi, "to_phi": large.phi, "macs": large.macs, "doublings": doublings}
+            counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
+            gains.append(named | place | {"mean": float(gain.effect), "low": float(low), "high": float(high), "n": gain.n} | counts)
+    return pd.DataFrame(gains).assign(split=rows["split"].iloc[0]) if gains else None
 
 
 def gain_figure(table: pd.DataFrame) -> Figure:
@@ -270,6 +267,73 @@ def settings_figure(table: pd.DataFrame) -> Figure:
     ax.set_ylabel(accuracy_label(table))
     key(ax, "rule")
     return headed(figure, f"Largest point of each rule (phi = {table['phi'].max():.3g}) under other settings", table)
+
+
+# ---------------------------------------------------------------- findings
+
+# Told apart by colour-blind readers, and in grey by the marker: a verdict is filled, what is open is not.
+LOOKS = {
+    SUPPORTED: {"color": "#0072B2", "marker": "o"},
+    CONTRADICTED: {"color": "#D55E00", "marker": "X"},
+    EQUIVALENT: {"color": "#009E73", "marker": "s"},
+    INCONCLUSIVE: {"color": "0.4", "marker": "D", "markerfacecolor": "white"},
+    NO_VERDICT: {"color": "0.4", "marker": "o", "markerfacecolor": "white"},
+}
+
+
+def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
+    """Every finding in points (findings.table) with its interval, one panel for each claim, zero in the middle of all.
+
+    Raises ValueError where there is none.
+    """
+    table = table[table["effect"].notna() & (table["unit"] != "x")]
+    if table.empty:
+        raise ValueError("no finding has an effect in points: there is nothing to draw")
+    groups = list(table.groupby("statement", sort=False))
+    scoped = [name for name in ("baseline", "setting", "cost") if table[name].nunique() > 1]
+    figure = Figure(figsize=(11.5, 0.27 * len(table) + 0.85 * len(groups) + 1.3), layout="constrained")
+    axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[len(rows) + 0.6 for _, rows in groups])[:, 0]
+    for ax, (statement, rows) in zip(axes, groups, strict=True):
+        _forest_panel(ax, rows, scoped, margin)
+        ax.set_title(" ", fontsize=10)  # room for the statement, which starts at the figure's edge
+        place, above = ("figure fraction", "axes fraction"), {"xytext": (0, 5), "textcoords": "offset points"}
+        ax.annotate(str(statement), (0.01, 1), xycoords=place, fontsize=10, fontweight="bold", color="0.2", annotation_clip=False, **above)
+    axes[-1].set_xlabel("effect (points of accuracy)")
+    for verdict in (verdict for verdict in LOOKS if verdict in set(table["verdict"])):
+        axes[0].plot([], [], linestyle="", label=verdict, **LOOKS[verdict])
+    figure.legend(loc="outside upper right", ncols=len(LOOKS), frameon=False)
+    ours = f"bars: 95 % t intervals, each by itself; verdicts: Holm over a claim's comparisons; shaded: within {margin:g} points, counted as none"
+    figure.supxlabel("\n".join([*table.attrs.get("note", []), ours]), fontsize=9, color="0.35")
+    return figure
+
+
+def _forest_panel(ax: Axes, rows: pd.DataFrame, scoped: Sequence[str], margin: float) -> None:
+    """The findings on one claim, from top to bottom."""
+    ends = rows[["low", "high"]].abs().stack()
+    reach = max(1.2 * rows["effect"].abs().max(), 3 * margin, 1.05 * ends.quantile(0.9) if len(ends) else 0)  # most intervals, not the longest
+    ax.axvspan(-margin, margin, color="0.93", zorder=0)
+    ax.axvline(0, color="0.3", linewidth=1, zorder=1)
+    for y, row in enumerate(rows.itertuples()):
+        _forest_row(ax, y, row, reach)
+    labels = [", ".join([row["subject"], *(row[name] for name in scoped if row[name])]) for row in rows.to_dict("records")]
+    ax.set_yticks(range(len(rows)), labels, fontsize=9.5)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(-reach, reach)
+    ax.tick_params(axis="x", labelsize=9)
+    ax.grid(axis="y", visible=False)
+
+
+def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
+    """One effect: its marker, its interval, with an arrow where that leaves the axis, and both as numbers at the right."""
+    colour, known = LOOKS[row.verdict]["color"], not math.isnan(row.low)
+    if known:
+        ax.hlines(y, max(row.low, -reach), min(row.high, reach), color=colour, linewidth=1.5, zorder=2)
+        for end, tip in ((row.low, "<"), (row.high, ">")):
+            if abs(end) > reach:
+                ax.plot(math.copysign(reach, end), y, marker=tip, color=colour, markersize=5, clip_on=False)
+    ax.plot(row.effect, y, markersize=6.5, zorder=3, **LOOKS[row.verdict])
+    interval = f" ({row.low:+.1f} to {row.high:+.1f})" if known else ""
+    ax.annotate(f"{row.effect:+.1f}{interval}, n = {row.n}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color="0.25")
 
 
 DRAWINGS = (

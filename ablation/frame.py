@@ -8,7 +8,7 @@ import pandas as pd
 
 from ablation.measurements import Measurement, step_key
 from ablation.records import Record
-from ablation.statistics import interval, pooled
+from ablation.statistics import Sample
 from ablation.study import Planned
 
 MEASURED = ("accuracy", "val_accuracy", "train_accuracy", "seconds", "images_per_second", "peak_memory", "device", "status")
@@ -40,29 +40,34 @@ def frame(planned: Iterable[Planned], records: Mapping[str, Record], measured: M
     return pd.DataFrame(rows)
 
 
+def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
+    """The distinct runs of a frame that have an accuracy, and for each of its rows the place of its network among theirs.
+
+    Arms that share a run are one network, so that the run counts once. Networks without a run have a place, too.
+    """
+    places: dict[str, int] = {}  # by run
+    arms = table.groupby([*ARM, "cost"], sort=False)["run_id"].unique()
+    for place, runs in enumerate(arms):
+        known = next((places[run] for run in runs if run in places), place)
+        places |= dict.fromkeys(runs, known)
+    runs = table.drop_duplicates("run_id").dropna(subset="accuracy")
+    networks, seeds = runs["run_id"].map(places).to_numpy(int), pd.factorize(runs["seed"])[0]
+    return Sample(runs["accuracy"].to_numpy(float), networks, seeds, len(arms)), table["run_id"].map(places)
+
+
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row per arm: mean accuracy over seeds with a 95 % interval, n, and how many runs diverged or are missing.
 
-    The seed variance is pooled over the distinct networks of the frame. low and high are NaN where one seed gives no variance.
-    A diverged run counts with the accuracy it has. Intervals are cut at 0 and 1, beyond which no accuracy lies.
+    Intervals are those of statistics.Sample; low and high are NaN where one seed gives no variance. A diverged run counts with the accuracy
+    it has. Intervals are cut at 0 and 1, beyond which no accuracy lies.
     """
-    measured = table[table["accuracy"].notna()]
-    seen: set[str] = set()  # a run that several rules share counts once
-    groups = []
-    for _, group in measured.groupby(list(ARM), sort=False):
-        if not set(group["run_id"]) & seen:
-            groups.append(group["accuracy"].to_numpy(float))
-        seen |= set(group["run_id"])
-    spread = pooled(groups)
+    runs, places = sample(table)
     rows = []
     for _, group in table.groupby([*ARM, "phi", "cost"], sort=False, dropna=False):
-        values = group["accuracy"].dropna().to_numpy(float)
-        middle = interval(values, spread)
+        mean = runs.mean(places[group.index[0]])
+        low, high = (float(np.clip(bound, 0, 1)) for bound in mean.bounds())
         statuses = group["status"].value_counts()
         fixed = group.iloc[0][[name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]].to_dict()
-        rows.append(
-            fixed
-            | {"mean": middle.mean, "low": np.clip(middle.low, 0, 1), "high": np.clip(middle.high, 0, 1), "n": len(values)}
-            | {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
-        )
+        counts = {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
+        rows.append(fixed | {"mean": float(mean.effect), "low": low, "high": high, "n": mean.n} | counts)
     return pd.DataFrame(rows)

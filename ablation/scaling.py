@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 LEAST, MOST = 1e-3, 1e3  # of a coefficient
+SINGLE = {"width": "w", "depth": "d", "resolution": "r"}  # the dimensions, with the paper's letters
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ablation.fits import StarFit, fit_star, neighbours
+from ablation.frame import sample
 from ablation.scaling import Rule
-from ablation.statistics import interval, pooled
 
 NETWORK = ["depths", "widths", "pixels"]  # the columns that tell one built network from another
 SEED = 0  # of the bootstrap behind the star fit's intervals
@@ -19,20 +19,19 @@ def ranking(rung: pd.DataFrame) -> pd.DataFrame:
     """The networks of one rung, best first, each once, whatever number of candidates builds it.
 
     Columns: rule (of those candidates the one nearest to what was built), candidates (all their names), mean accuracy over seeds;
-    behind, low, high: how far it is behind the best, with a 95 % t interval; kept: in the better half, or not distinguishable from the
-    best. Seeds are shared, so differences are taken seed by seed, and their variance is pooled over the networks.
+    behind, low, high: how far it is behind the best, with the t interval of statistics.Sample (NaN for the best itself); kept: in the
+    better half, or not distinguishable from the best.
     """
-    rung = rung.assign(network=rung[NETWORK].astype(str).agg(" ".join, axis=1))
-    runs = rung.drop_duplicates("run_id").pivot(index="network", columns="seed", values="accuracy")
-    behind = runs.loc[runs.mean(axis=1).idxmax()] - runs
-    spread = pooled([row for _, row in behind.iterrows() if row.any()])
+    runs, places = sample(rung)
+    means = [float(runs.mean(place).effect) for place in range(runs.count)]
+    best = np.eye(runs.count)[int(np.nanargmax(means))]
     rows = []
-    for network, differences in behind.iterrows():
-        built = rung[rung["network"] == network]
-        middle = interval(differences.to_numpy(float), spread)
+    for place, built in rung.groupby(places):
+        behind = runs.contrast(best - np.eye(runs.count)[place])
+        low, high = behind.bounds()
         distance = {row["rule"]: _distance(row) for row in built.to_dict("records")}
-        ours = {"rule": min(distance, key=distance.__getitem__), "candidates": list(distance), "mean": runs.loc[network].mean()}
-        rows.append(ours | {"behind": middle.mean, "low": middle.low, "high": middle.high})
+        ours = {"rule": min(distance, key=distance.__getitem__), "candidates": list(distance), "mean": means[place]}
+        rows.append(ours | {"behind": float(behind.effect), "low": float(low), "high": float(high)})
     table = pd.DataFrame(rows).sort_values("mean", ascending=False, kind="stable").reset_index(drop=True)
     return table.assign(kept=(table.index < math.ceil(len(table) / 2)) | ~(table["low"] > 0))
 
@@ -55,14 +54,13 @@ def star(frame: pd.DataFrame) -> StarFit:
 
     Raises ValueError for fewer networks than the fit needs, and for one seed, which gives no standard error.
     """
-    groups = [rows for _, rows in frame[frame["accuracy"].notna()].drop_duplicates("run_id").groupby(NETWORK, sort=False)]
-    spread = pooled([rows["accuracy"].to_numpy(float) for rows in groups])
-    if not spread.freedom:
+    runs, places = sample(frame)
+    if np.isnan(runs.deviation):
         raise ValueError("the star fit needs two seeds or more of some network: study.seeds=[0,1,2]")
-    coefficients = np.array([rows.iloc[0][["depth", "width", "resolution"]].to_numpy(float) for rows in groups])
-    errors = np.array([1 - rows["accuracy"].mean() for rows in groups])
-    deviations = np.array([spread.deviation / math.sqrt(len(rows)) for rows in groups])
-    return fit_star(coefficients, errors, deviations, np.random.default_rng(SEED))
+    networks = frame.groupby(places, sort=False)[["depth", "width", "resolution"]].first()[runs.runs > 0]
+    errors = np.array([1 - float(runs.mean(place).effect) for place in networks.index])
+    deviations = runs.deviation / np.sqrt(runs.runs[networks.index])
+    return fit_star(networks.to_numpy(float), errors, deviations, np.random.default_rng(SEED))
 
 
 def star_neighbours(frame: pd.DataFrame, budget: float, step: float) -> dict[str, Rule]:

@@ -30,6 +30,9 @@ ORDER = [
     ["statistics"],
     ["fits"],
     ["frame"],
+    ["claims"],
+    ["findings"],
+    ["simulate"],
     ["search"],
     ["paper"],
     ["recount"],
@@ -74,7 +77,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-@pytest.mark.parametrize("module", ["statistics", "frame", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench"])
+@pytest.mark.parametrize("module", ["simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench"])
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

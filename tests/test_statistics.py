@@ -11,48 +11,145 @@ from scipy import stats
 
 from ablation.baselines import MINI
 from ablation.drawing import GREY, PALETTE, look, style
-from ablation.figures import DRAWINGS, SINGLE, Drawing, all_curves, gain_table
+from ablation.figures import DRAWINGS, Drawing, all_curves, gain_table
 from ablation.fits import PowerLaws
 from ablation.frame import frame, summary
 from ablation.paper import FIGURE_8
-from ablation.scaling import RULES, Coefficients, triples
+from ablation.scaling import RULES, SINGLE, Coefficients, triples
 from ablation.search import ranking, survivors
 from ablation.search_figures import SEARCH_DRAWINGS
-from ablation.statistics import Spread, interval, pooled
+from ablation.statistics import Sample, detectable, holm, least, power, seeds_needed
 from ablation.study import Arm, Planned, expand
 from tests.test_run_identity import DATA, RECIPE, some_record
 
 
-def test_interval_of_one_group_is_students() -> None:
-    values = np.array([0.50, 0.53, 0.58, 0.51])
-    ours = interval(values, pooled([values]))
-    expected = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
-    assert (ours.low, ours.high) == pytest.approx(expected)
+def sample(values: np.ndarray) -> Sample:
+    """Complete runs (networks, seeds)."""
+    networks, seeds = np.indices(values.shape).reshape(2, -1)
+    return Sample(values.ravel(), networks, seeds, len(values))
 
 
-def test_variance_is_pooled_over_groups() -> None:
-    groups = [np.array([1.0, 3.0]), np.array([10.0, 10.0, 13.0]), np.array([5.0])]
-    spread = pooled(groups)
-    assert spread.freedom == 3
-    assert spread.deviation == pytest.approx(math.sqrt((2 + 6) / 3))
+def pair(count: int, one: int = 0, other: int = 1) -> np.ndarray:
+    return np.eye(count)[one] - np.eye(count)[other]
 
 
-def test_one_seed_gives_no_interval() -> None:
-    alone = interval(np.array([0.5]), pooled([np.array([0.5])]))
-    assert (alone.mean, alone.n) == (0.5, 1)
-    assert math.isnan(alone.low)
-    assert math.isnan(interval(np.array([]), Spread(0.1, 3)).mean)
+FOUR = np.array([0.50, 0.53, 0.58, 0.51])
+OTHERS = np.array([0.47, 0.52, 0.54, 0.50])
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_intervals_cover_the_truth_95_times_in_100(seeds: int) -> None:
+def test_the_mean_of_one_network_has_students_interval() -> None:
+    expected = stats.t.interval(0.95, 3, loc=FOUR.mean(), scale=stats.sem(FOUR))
+    assert sample(FOUR[None]).mean(0).bounds() == pytest.approx(expected)
+
+
+def test_two_networks_with_the_same_seeds_are_a_paired_t_test() -> None:
+    ours, expected = sample(np.array([FOUR, OTHERS])).contrast(pair(2)), stats.ttest_rel(FOUR, OTHERS)
+    assert (ours.paired, float(ours.freedom)) == (True, 3)
+    assert (float(ours.different), *ours.bounds()) == pytest.approx((expected.pvalue, *expected.confidence_interval()))
+
+
+def test_two_networks_with_other_seeds_are_an_unpaired_t_test() -> None:
+    runs = Sample(np.concatenate([FOUR, OTHERS]), np.repeat([0, 1], 4), np.arange(8), 2)
+    ours, expected = runs.contrast(pair(2)), stats.ttest_ind(FOUR, OTHERS)
+    assert (ours.paired, float(ours.freedom)) == (False, 6)
+    assert (float(ours.different), *ours.bounds()) == pytest.approx((expected.pvalue, *expected.confidence_interval()))
+
+
+def test_unequal_variances_make_it_welchs_test() -> None:
+    loud = 20 * (OTHERS - OTHERS.mean()) + 0.5
+    ours, expected = sample(np.array([FOUR, loud])).contrast(pair(2)), stats.ttest_ind(FOUR, loud, equal_var=False)
+    assert sample(np.array([FOUR, loud])).equality == pytest.approx(stats.bartlett(FOUR, loud).pvalue)
+    assert (float(ours.different), float(ours.freedom)) == pytest.approx((expected.pvalue, expected.df))
+
+
+def test_the_residual_of_a_complete_study_is_the_two_way_anovas() -> None:
+    """Residual variance of networks x seeds with (networks - 1)(seeds - 1) degrees of freedom; what a seed shifts alike does not enter it."""
+    values = np.random.default_rng(0).normal(0, 1, (5, 4))
+    shifted = values + np.array([0.0, 30.0, -20.0, 5.0])
+    residual = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
+    for table in (values, shifted):
+        ours = sample(table).contrast(pair(5, 2, 4))
+        assert float(ours.freedom) == 12
+        assert float(ours.error) == pytest.approx(math.sqrt((residual**2).sum() / 12 * 2 / 4))
+        assert float(ours.effect) == pytest.approx(values[2].mean() - values[4].mean())
+
+
+def test_a_missing_run_is_not_a_shifted_mean() -> None:
+    """Networks differ by exactly 1, seeds by 10: the seeds' shifts are taken out of what is left, plain means would not be."""
+    values = np.arange(3.0)[:, None] + 10 * np.arange(4.0) + 0.01 * np.random.default_rng(0).normal(size=(3, 4))
+    networks, seeds = np.indices(values.shape).reshape(2, -1)
+    kept = np.arange(12) != 3
+    ours = Sample(values.ravel()[kept], networks[kept], seeds[kept], 3).contrast(pair(3, 1, 0))
+    assert float(ours.effect) == pytest.approx(1, abs=0.03)
+    assert (ours.n, float(ours.freedom)) == (3, 5)
+
+
+def test_a_second_difference_through_a_shared_network_has_its_own_variance() -> None:
+    """(c - b) - (b - a) weighs the shared network twice: variance 1 + 4 + 1 of one run's. Variances are equal: every network has the same
+    accuracies in another order."""
+    rng = np.random.default_rng(2)
+    runs = sample(np.array([rng.permutation(5) for _ in range(6)], float))
+    one, second = runs.contrast(pair(6)), runs.contrast(np.array([1.0, -2.0, 1.0, 0, 0, 0]))
+    assert not runs.unequal
+    assert float(second.error / one.error) == pytest.approx(math.sqrt(6 / 2))
+
+
+def test_no_variance_gives_no_interval() -> None:
+    one_seed, alike = sample(FOUR[:, None]), sample(np.array([[0.5, 0.5, 0.5], [0.9, 0.9, 0.9]]))
+    for runs in (one_seed, alike):
+        ours = runs.contrast(pair(runs.count))
+        assert np.isnan([ours.error, ours.freedom, *ours.bounds()]).all()
+        assert not np.isnan(ours.effect)
+    nowhere = Sample(FOUR, np.zeros(4, int), np.arange(4), 2).contrast(pair(2))
+    assert (nowhere.n, np.isnan(nowhere.effect)) == (0, True)
+
+
+def test_a_network_that_shows_no_variance_of_its_own_is_judged_by_the_pooled_one() -> None:
+    """Variances differ; one network has one run, another equal accuracies in all."""
+    values, networks = np.concatenate([FOUR, 20 * OTHERS, [0.5, 0.5, 0.5, 0.5], [0.5]]), np.repeat([0, 1, 2, 3], [4, 4, 4, 1])
+    runs = Sample(values, networks, np.array([0, 1, 2, 3] * 3 + [0]), 4)
+    assert runs.unequal
+    assert float(runs.mean(2).error) == pytest.approx(float(runs.deviation) / 2)
+    assert float(runs.mean(3).error) == pytest.approx(float(runs.deviation))
+    assert float(runs.mean(0).error) == pytest.approx(stats.sem(FOUR))
+
+
+def test_holm_by_hand() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([[0.5, 0.01, np.nan]]))[0] == pytest.approx([1.0, 0.03, np.nan], nan_ok=True)
+
+
+def test_equivalence_is_a_90_percent_interval_inside_the_margin() -> None:
+    ours = sample(np.array([FOUR, OTHERS])).contrast(pair(2))
+    edge = float(np.abs(ours.bounds(0.90)).max())
+    assert float(ours.equivalent(edge)) == pytest.approx(0.05)
+
+
+def test_least_covers_the_smallest_effect_and_no_further() -> None:
+    estimates = [sample(np.array([FOUR, OTHERS - gap])).contrast(pair(2)) for gap in (0.0, 0.1)]
+    effect, low, high = least(estimates)
+    assert (float(effect), float(low)) == (float(estimates[0].effect), float(estimates[0].bounds()[0]))
+    assert float(high) == pytest.approx(float(estimates[0].bounds(0.975)[1]))
+
+
+@pytest.mark.parametrize("freedom", [2, 16])
+def test_power_is_what_simulation_finds(freedom: int) -> None:
     rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(2000):
-        groups = rng.normal(0.6, 0.02, (9, seeds))
-        middle = interval(groups[0], pooled(list(groups)))
-        hits += middle.low <= 0.6 <= middle.high
-    assert hits / 2000 == pytest.approx(0.95, abs=0.015)
+    effect = detectable(1.0, freedom)
+    error = np.sqrt(rng.chisquare(freedom, 40_000) / freedom)
+    found = (effect + rng.normal(size=40_000)) / error > stats.t.ppf(0.975, freedom)
+    assert found.mean() == pytest.approx(0.80, abs=0.01)
+    assert float(power(effect, 1.0, freedom)) == pytest.approx(0.80)
+
+
+def test_seeds_needed_settle() -> None:
+    """With that many seeds the effect is found with a power of 80 %, with one fewer it is not; a null effect is settled by the margin."""
+    deviation, networks = 1.0, 4
+    k = int(seeds_needed(0.8, deviation * math.sqrt(2 / 3), 3 * 2, 3, margin=0.0))
+    reach = [detectable(deviation * math.sqrt(2 / seeds), (networks - 1) * (seeds - 1)) for seeds in (k - 1, k)]
+    assert reach[0] > 0.8 >= reach[1]
+    assert 3 < seeds_needed(0.0, 0.5, 6, 3, margin=1.0) < 20
+    assert math.isinf(seeds_needed(0.01, 1.0, 6, 3, margin=0.02))
 
 
 def curves(truth: dict[tuple[str, float], float], deviation: float = 0.0, seeds: int = 3) -> tuple[list[Planned], pd.DataFrame]:
@@ -74,7 +171,8 @@ def test_the_summary_holds_means_and_intervals() -> None:
     means = summary(table)
     assert list(means["n"]) == [3] * 12
     assert (means["low"] < means["mean"]).all()
-    assert means["high"].sub(means["low"]).std() < 1e-12  # one pooled variance, equal n
+    bounds = means.loc[means["phi"] == 0, ["low", "high"]]
+    assert len(bounds.drop_duplicates()) == 1  # one network, whichever rule asks for it
     assert means["mean"].to_numpy() == pytest.approx(list(TRUTH.values()), abs=0.02)
 
 
@@ -107,7 +205,7 @@ def parts(name: str) -> pd.DataFrame:
         for entry in expand(MINI, arms, dataclasses.replace(RECIPE, epochs=epochs), DATA, range(2), setting=f"{epochs} epochs")
     ]
     truth = {entry.run.id: TRUTH[entry.arm.name, entry.arm.phi] + entry.run.recipe.epochs / 10 for entry in planned}
-    return frame(planned, {entry.run.id: some_record(entry.run, accuracy=truth[entry.run.id]) for entry in planned})
+    return frame(planned, {entry.run.id: some_record(entry.run, accuracy=truth[entry.run.id] + (entry.run.seed - 0.5) / 1000) for entry in planned})
 
 
 def test_runs_of_different_settings_are_never_averaged() -> None:
