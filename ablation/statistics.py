@@ -235,7 +235,7 @@ def seeds_needed(effect: float, error: float, freedom: float, seeds: int, margin
     """The number of seeds with which an effect of the size now seen is told from 0, or found within the margin, with a chance of POWER,
     in a family of so many comparisons; infinite above MOST_SEEDS. Error and freedom are those of `seeds` seeds."""
     more = np.arange(seeds + 1, MOST_SEEDS + 1)
-    errors, freedoms = error * np.sqrt(seeds / more), freedom * (more - 1) / (seeds - 1)
+    errors, freedoms = error * np.sqrt(seeds / more), freedom * (more - 1) / max(seeds - 1, 1)
     told = power(effect, errors, freedoms, 1 - (1 - LEVEL) / comparisons)
     one_sided = 1 - 2 * (1 - LEVEL) / comparisons
     sides = [power(max(gap, 0.0), errors, freedoms, one_sided) for gap in (margin - abs(effect), margin + abs(effect))]

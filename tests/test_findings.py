@@ -131,6 +131,14 @@ def test_diverged_runs_count_and_missing_ones_are_named() -> None:
     assert "1 run diverged; 2 runs missing" in one(found, "improves", "every dimension").note
 
 
+def test_a_network_with_one_run_is_judged_by_the_variance_of_the_others() -> None:
+    rows = measure(plan(arms()), concave, noise=0.08)
+    rows.loc[(rows["rule"] == "width") & (rows["phi"] == 2) & (rows["seed"] > 0), ["accuracy", "status"]] = [np.nan, "missing"]
+    width = one(judge(rows), "improves", "width")
+    assert (width.n, width.verdict) == (1, INCONCLUSIVE)
+    assert width.error > one(judge(rows), "improves", "depth").error and 1 < width.seeds < math.inf
+
+
 def test_a_network_without_runs_has_no_verdict_and_an_empty_frame_no_finding() -> None:
     rows = QUICK.copy()
     rows.loc[(rows["rule"] == "width") & (rows["phi"] == 2), ["accuracy", "status"]] = [np.nan, "missing"]
