@@ -281,12 +281,17 @@ LOOKS = {
 }
 
 
+def forest_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings whose effect is in points."""
+    return table[table["effect"].notna() & (table["unit"] != "x")]
+
+
 def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
     """Every finding in points (findings.table) with its interval, one panel for each claim, zero in the middle of all.
 
     Raises ValueError where there is none.
     """
-    table = table[table["effect"].notna() & (table["unit"] != "x")]
+    table = forest_rows(table)
     if table.empty:
         raise ValueError("no finding has an effect in points: there is nothing to draw")
     groups = list(table.groupby("statement", sort=False))
@@ -335,6 +340,8 @@ def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
     interval = f" ({row.low:+.1f} to {row.high:+.1f})" if known else ""
     ax.annotate(f"{row.effect:+.1f}{interval}, n = {row.n}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color="0.25")
 
+
+FOREST = Drawing("findings", "Findings", "what the runs say of each claim, with intervals", forest_rows, forest_figure)
 
 DRAWINGS = (
     Drawing("single", "Single dimensions (Fig. 3)", "each dimension alone: does its curve flatten?", single_rows, single_figure),

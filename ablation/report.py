@@ -6,6 +6,8 @@ python -m ablation.report -m cost=matched scaling=depth,width phi=0,1   what suc
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -14,34 +16,75 @@ from tabulate import tabulate
 from ablation import paper
 from ablation.compose import door, studies
 from ablation.drawing import style
-from ablation.figures import DRAWINGS, Drawing
+from ablation.figures import DRAWINGS, FOREST, Drawing, forest_rows, is_search
+from ablation.findings import Finding, judge, table, tables
 from ablation.frame import frame, summary
 from ablation.measurements import measurements_of
 from ablation.planning import Plan, plan
 from ablation.records import Record, read_records
-from ablation.search_figures import SEARCH_DRAWINGS, grid_rows, grid_table
+from ablation.search_figures import SEARCH_DRAWINGS, grid_table
 from ablation.study import NotYet, twins
 
 
-def note(wanted: Plan, done: Mapping[str, Record]) -> list[str]:
+@dataclass(frozen=True)
+class Results:
+    """A plan and what its records say: records by run id, and what follows from them."""
+
+    wanted: Plan
+    done: Mapping[str, Record]
+
+    @classmethod
+    def of(cls, wanted: Plan) -> "Results":
+        return cls(wanted, read_records(wanted.execution.runs, (entry.run for entry in wanted.planned)))
+
+    @property
+    def folder(self) -> Path:
+        """Where figures and tables go."""
+        return self.wanted.results / self.wanted.name
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        return frame(self.wanted.planned, self.done, measurements_of(self.wanted.execution.runs, self.done.values()))
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        return summary(self.frame)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the records say of the paper's claims; a search is no comparison of rules, so it has none."""
+        return [] if is_search(self.summary) else judge(self.frame)
+
+    @property
+    def missing(self) -> list[str]:
+        """Labels of the runs that have no record."""
+        return list(dict.fromkeys(entry.label for entry in self.wanted.planned if entry.run.id not in self.done))
+
+    @property
+    def train_command(self) -> str:
+        """The command that trains what is missing."""
+        multirun = "" if self.wanted.name != "sweep" else "-m "
+        return f"python -m ablation.run {multirun}{self.wanted.command}"
+
+
+def note(results: Results) -> list[str]:
     """For captions: data and training set of a plan, which of its networks are the same, and which of its runs are missing."""
-    first = wanted.planned[0].run
+    planned = results.wanted.planned
+    first, epochs = planned[0].run, sorted({entry.run.recipe.epochs for entry in planned})
     images = f"{first.data.train_size:,} training images" if first.data.train_size else "all training images"
-    epochs = sorted({entry.run.recipe.epochs for entry in wanted.planned})
     lines = [f"{first.data.name}, {images}, {', '.join(map(str, epochs))} epochs"]
-    same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]
+    same = [f"same network: {' = '.join(labels)}" for labels in twins(planned)]
     lines += same if len(same) <= 3 else [f"{len(same)} networks are built by more than one arm (see the plan)"]
-    missing = list(dict.fromkeys(entry.label for entry in wanted.planned if entry.run.id not in done))
+    missing = results.missing
     return [*lines, f"missing: {', '.join(missing[:5])}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"] if missing else lines
 
 
-def results_rows(wanted: Plan, done: Mapping[str, Record]) -> list[dict[str, object]]:
+def results_rows(results: Results) -> list[dict[str, object]]:
     """Means over seeds with 95 % intervals, one row per arm, as people read them."""
-    table = frame(wanted.planned, done)
-    differing = [name for name in ("baseline", "setting") if table[name].nunique() > 1]
-    printed = printed_rows(wanted.name)
+    differing = [name for name in ("baseline", "setting") if results.summary[name].nunique() > 1]
+    printed = printed_rows(results.wanted.name)
     rows = []
-    for row in summary(table).to_dict("records"):
+    for row in results.summary.to_dict("records"):
         known = row["n"] > 0
         flags = ", ".join(f"{row[name]} {name}" for name in ("diverged", "missing") if row[name])
         values = {name: row[name] for name in differing} | {
@@ -74,9 +117,9 @@ def printed_rows(study: str) -> Mapping[tuple[str, str], paper.Row]:
     return paper.TABLE_3 | ours if study == "table3" else {}
 
 
-def results_table(wanted: Plan, done: Mapping[str, Record], style: str = "simple") -> str:
+def results_table(results: Results, style: str = "simple") -> str:
     """The rows of `results_rows` as text."""
-    return tabulate(results_rows(wanted, done), headers="keys", tablefmt=style, disable_numparse=True)
+    return tabulate(results_rows(results), headers="keys", tablefmt=style, disable_numparse=True)
 
 
 def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
@@ -90,38 +133,48 @@ def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
     return folder / f"{drawing.name}.png"
 
 
-def report(wanted: Plan) -> list[tuple[str, str]]:
-    """Write figures and tables of one plan; returns (title, where it lies or the command that trains it) for each figure it plans."""
-    folder = wanted.results / wanted.name
-    done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
-    table = frame(wanted.planned, done, measurements_of(wanted.execution.runs, done.values()))
-    means = summary(table)
-    lines = []
-    for drawing in (*DRAWINGS, *SEARCH_DRAWINGS):
-        if drawing.select(means) is None:
-            continue
-        rows = drawing.select(means[means["n"] > 0])
-        shown = None if rows is None else drawing.tabulate(table, rows)
-        if shown is None:
-            lines.append((drawing.title, f"too few records yet: {train_command(wanted)}" if done else f"no records yet: {train_command(wanted)}"))
-            continue
-        shown.attrs["note"] = note(wanted, done)
-        lines.append((drawing.title, str(write(shown, drawing, folder))))
-    if done:
-        folder.mkdir(parents=True, exist_ok=True)
-        lines += write_fitted(table, means, folder)
-        table.to_csv(folder / "runs.csv", index=False)
-        lines.append(("Table", str(write_table(results_rows(wanted, done), folder))))
+def report(results: Results) -> list[tuple[str, str]]:
+    """Write figures, tables and findings of one plan; returns (title, where it lies or the command that trains it) of each that it plans."""
+    lines = [line for drawing in (*DRAWINGS, *SEARCH_DRAWINGS) for line in draw(results, drawing)]
+    if results.done:
+        results.folder.mkdir(parents=True, exist_ok=True)
+        results.frame.to_csv(results.folder / "runs.csv", index=False)
+        lines += [*write_findings(results), *write_fitted(results), ("Table", str(write_table(results_rows(results), results.folder)))]
     return lines
 
 
-def write_fitted(table: pd.DataFrame, means: pd.DataFrame, folder: Path) -> list[tuple[str, str]]:
-    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of anything else nothing."""
-    found = None if grid_rows(means) is None or table["accuracy"].isna().any() else grid_table(table, means)
-    if found is None:
+def draw(results: Results, drawing: Drawing) -> list[tuple[str, str]]:
+    """One figure, if the study has such a one: its title and where it lies, or what is missing to draw it."""
+    if drawing.select(results.summary) is None:
         return []
+    rows = drawing.select(results.summary[results.summary["n"] > 0])
+    shown = None if rows is None else drawing.tabulate(results.frame, rows)
+    if shown is None:
+        return [(drawing.title, f"{'too few' if results.done else 'no'} records yet: {results.train_command}")]
+    shown.attrs["note"] = note(results)
+    return [(drawing.title, str(write(shown, drawing, results.folder)))]
+
+
+def write_findings(results: Results) -> list[tuple[str, str]]:
+    """Findings as Markdown and CSV, and their forest plot where one of them has an effect in points."""
+    if not results.findings:
+        return []
+    (results.folder / "findings.md").write_text(tables(results.findings) + "\n")
+    judged = table(results.findings)
+    if forest_rows(judged).empty:
+        judged.to_csv(results.folder / "findings.csv", index=False, float_format="%.6g")
+        return [("Findings", str(results.folder / "findings.md"))]
+    judged.attrs["note"] = note(results)
+    return [("Findings", str(results.folder / "findings.md")), ("Findings, forest plot", str(write(judged, FOREST, results.folder)))]
+
+
+def write_fitted(results: Results) -> list[tuple[str, str]]:
+    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of anything else nothing."""
+    if not is_search(results.summary) or results.missing or results.wanted.follows:
+        return []
+    found = grid_table(results.frame, results.summary)
     best, region = found[found["best"]].iloc[0], found[found["region"]]
-    path = folder / "fitted.yaml"
+    path = results.folder / "fitted.yaml"
     words = [f"# Best of {len(found)} candidates after {best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images."]
     words += [f"# Not distinguishable from it: {', '.join(name for name in region['rule'] if name != best['rule']) or 'none'}."]
     words += [f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")]
@@ -135,12 +188,6 @@ def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:
     (folder / "table.tex").write_text(tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True) + "\n")
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     return folder / "table.md"
-
-
-def train_command(wanted: Plan) -> str:
-    """The command that trains what a plan asks for."""
-    multirun = "" if wanted.name != "sweep" else "-m "
-    return f"python -m ablation.run {multirun}{wanted.command}"
 
 
 def main() -> None:
@@ -160,10 +207,12 @@ def show(words: list[str], multirun: bool) -> None:
                 raise
             lines.append((asked[-1].removeprefix("study="), "-", str(error)))
             continue
-        lines += [(wanted.name, *line) for line in report(wanted)]
-        done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
-        if done:
-            print(f"\n{wanted.name}\n{results_table(wanted, done)}")
+        results = Results.of(wanted)
+        lines += [(wanted.name, *line) for line in report(results)]
+        if results.done:
+            print(f"\n{wanted.name}\n{results_table(results)}")
+        if results.findings:
+            print(f"\n{tables(results.findings, 'simple')}")
     print("\n" + tabulate(lines, headers=["study", "figure", "where"]))
 
 
