@@ -6,6 +6,7 @@ Below it there is no DictConfig. A study is composed once and expanded in Python
 import itertools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,9 +55,14 @@ class Plan:
     def planned(self) -> list[Planned]:
         return [job.planned for job in self.jobs]
 
+    def through(self, door: str) -> str:
+        """The command that sends the same overrides through another door."""
+        return f"python -m ablation.{door} {'-m ' if self.name == 'sweep' else ''}{self.command}"
+
 
 def register() -> None:
-    """Make rules and baselines choices of Hydra's, and our sweeper known; called by every door."""
+    """Make rules and baselines choices of Hydra's, and our sweeper and launcher known; called by every door."""
+    from hydra_plugins.ablation_launcher import LocalLauncher
     from hydra_plugins.ablation_sweeper import StudySweeper
 
     store = ConfigStore.instance()
@@ -67,7 +73,8 @@ def register() -> None:
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
-    Plugins.instance().register(StudySweeper)
+    for plugin in (StudySweeper, LocalLauncher):
+        Plugins.instance().register(plugin)
 
 
 @contextmanager
@@ -114,7 +121,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     assert cfg is not None
     unique = {(job.planned.arm, job.planned.run.id): job for job in jobs}
     one_of("format", cfg.format, ("table", "json"))
-    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, " ".join(overrides))
+    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, shlex.join(overrides))
 
 
 def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -258,6 +265,9 @@ def execution(cfg: DictConfig) -> Execution:
         accelerator=str(cfg.accelerator),
         wandb=str(cfg.wandb.mode),
         project=str(cfg.wandb.project),
+        keep_weights=typed("keep_weights", cfg.keep_weights, bool),
+        devices=typed("devices", cfg.devices, int),
+        gpu_memory=typed("gpu_memory", cfg.gpu_memory, float | None),
     )
 
 
@@ -268,8 +278,9 @@ def studies() -> list[str]:
 
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line; Hydra's lists of places that it searched are left out."""
-    text = str(error).strip() or (str(error.__cause__ or "").strip()) or type(error).__name__
-    if isinstance(error, ValueError | OSError) or "hydra" in type(error).__module__ or "omegaconf" in type(error).__module__:
+    told = error.strerror if isinstance(error, OSError) and error.filename is None else None  # without "[Errno 28] "
+    text = told or str(error).strip() or (str(error.__cause__ or "").strip()) or type(error).__name__
+    if isinstance(error, ValueError | OSError) or type(error).__module__.split(".")[0] in ("ablation", "hydra", "omegaconf"):
         text = re.split(r"\n\s*Config search path|\n\s*full_key|\nSee https?:", text)[0]
     else:
         text = f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"

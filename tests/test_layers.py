@@ -18,9 +18,11 @@ ORDER = [
     ["config"],
     ["records"],
     ["study"],
+    ["states", "processes"],
     ["shapes"],
     ["model"],
     ["data"],
+    ["devices", "checkpoints"],
     ["training"],
     ["tracking"],
     ["execute"],
@@ -30,7 +32,7 @@ ORDER = [
     ["progress"],
     ["compose"],
     ["report"],
-    ["run", "plan"],
+    ["run", "plan", "status"],
 ]
 
 
@@ -64,7 +66,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-@pytest.mark.parametrize("module", ["statistics", "frame", "figures", "compose", "report", "run", "plan"])
+@pytest.mark.parametrize("module", ["states", "processes", "statistics", "frame", "figures", "compose", "report", "run", "plan", "status"])
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
