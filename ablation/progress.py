@@ -14,8 +14,8 @@ from ablation.study import Planned
 class Progress:
     """Watches runs from a thread: one line for each finished run and, on a terminal, a live one for the newest validation."""
 
-    def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO = sys.stdout, every: float = 0.5) -> None:
-        self.left, self.execution, self.out, self.every = left, execution, out, every
+    def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO | None = None, every: float = 0.5) -> None:
+        self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
         self.states = {entry.run.id: State("planned") for entry in left}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -6,6 +6,7 @@ python -m ablation.run study=quick
 """
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -30,6 +31,8 @@ from ablation.study import Planned, pending
 
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
+
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 _faults: list[BaseException] = []  # of the single run of this process: Hydra would print more than one line about it
 
@@ -114,8 +117,8 @@ def result(entry: Planned, record: Record, path: str) -> str:
     return "\n".join([entry.label, *(f"  {name:<13} {value}" for name, value in rows.items())])
 
 
-def sweep(words: list[str], launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]) -> None:
-    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher.
+def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> None:
+    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher, chosen by the overrides `launcher`.
 
     Success is read from the records, never from exit states. Raises Incomplete after everything that could be done is done.
     """
@@ -131,11 +134,11 @@ def sweep(words: list[str], launch: Callable[[Sequence[Sequence[str]]], Sequence
     except Interrupted as stop:
         status = stop.status
     if missing := pending(wanted.planned, all_finished(wanted.execution, runs.values())):
-        raise Incomplete(_account(wanted, missing, faults), status)
+        raise Incomplete(_account(wanted, missing, faults, launcher), status)
     print(f"{len(runs)} of {len(runs)} runs done; figures and table: {wanted.through('report')}")
 
 
-def _rounds(wanted: Plan, left: list[Planned], launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]], faults: dict[str, str]) -> None:
+def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
     """Launch what is left, then wait for runs that other commands train and launch those that they gave up; fills `faults` by run id."""
     overrides = {job.planned.run.id: list(job.overrides) for job in wanted.jobs}
     where = wanted.execution
@@ -154,7 +157,7 @@ def _rounds(wanted: Plan, left: list[Planned], launch: Callable[[Sequence[Sequen
         left = pending(elsewhere, all_finished(where, (entry.run for entry in elsewhere)))
 
 
-def _launched(launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]], overrides: Sequence[Sequence[str]]) -> list[str | None]:
+def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
     """What each job answered, or why it did not; a launcher that gives up (submitit's does when one job is lost) answers for all."""
     try:
         returns = launch(overrides)
@@ -163,7 +166,7 @@ def _launched(launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]], 
     return [one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value for job in returns]
 
 
-def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str]) -> str:
+def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str], launcher: Sequence[str]) -> str:
     """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes it."""
     total = len({entry.run.id for entry in wanted.planned})
     lines = [f"{len(missing)} of {total} runs are missing"]
@@ -173,7 +176,7 @@ def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str]
         lines.append(f"  {entry.label}: " + (f"failed, {reason}" if reason and now.name != "running" else now.name))
     if len(missing) > NAMED:
         lines.append(f"  and {len(missing) - NAMED} more: {wanted.through('status')}")
-    return "\n".join([*lines, f"what is done is kept; this trains the rest: {wanted.through('run')}"])
+    return "\n".join([*lines, f"what is done is kept; this trains the rest: {shlex.join([*shlex.split(wanted.through('run')), *launcher])}"])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
