@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 
-.PHONY: help install study figures balance test lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures balance test chaos lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,9 @@ figures: $(INSTALLED) ## draw every figure that has records
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
+
+chaos: $(INSTALLED) ## a sweep killed at random until it is done, held against an undisturbed one (minutes)
+	$(BIN)/python -m tests.chaos
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check
