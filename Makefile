@@ -1,11 +1,12 @@
 # `make help` lists the targets. Nothing needs an account or a download of data.
 PYTHON ?= python3
 VENV ?= .venv
+RAY ?= .venv-ray
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 
-.PHONY: help install study figures balance test chaos lint check clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures balance test test-slurm test-ray chaos lint check bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +37,18 @@ figures: $(INSTALLED) ## draw every figure that has records
 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
+
+test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
+	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py
+
+test-ray: $(RAY)/.installed ## the launcher ray, in an environment of its own, on a Ray that this starts and stops
+	$(RAY)/bin/python -m pytest tests/clusters/test_ray.py
+
+$(RAY)/.installed: pyproject.toml constraints.txt constraints-ray.txt
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	awk -F== 'NR == FNR {ours[$$1]; print; next} !($$1 in ours)' constraints-ray.txt constraints.txt > $(RAY)/constraints.txt
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RAY)/constraints.txt --editable '.[dev,ray]'
+	@touch $@
 
 chaos: $(INSTALLED) ## a sweep killed at random until it is done, held against an undisturbed one (minutes)
 	$(BIN)/python -m tests.chaos

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ class Plan:
 
 
 def register() -> None:
-    """Make rules and baselines choices of Hydra's, and our sweeper and launcher known; called by every door."""
+    """Make rules and baselines choices of Hydra's, and our sweeper and launchers known; called by every door."""
     from hydra_plugins.ablation_launcher import LocalLauncher
+    from hydra_plugins.ablation_slurm import SlurmLauncher
     from hydra_plugins.ablation_sweeper import StudySweeper
 
     store = ConfigStore.instance()
@@ -73,8 +75,10 @@ def register() -> None:
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
-    for plugin in (StudySweeper, LocalLauncher):
+    for plugin in (StudySweeper, LocalLauncher, SlurmLauncher):
         Plugins.instance().register(plugin)
+    # Our ray.yaml takes the name of the plugin's own, so that Hydra holds its schema against ours, as it should.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema", category=UserWarning)
 
 
 @contextmanager
@@ -286,6 +290,9 @@ def one_line(error: BaseException) -> str:
         text = f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
     if unknown := re.match(r"Could not override '(.+?)'", text):
         return f"{unknown[1]}: there is no such setting; python -m ablation.run --cfg job shows all that there are"
+    if absent := re.search(r"Unknown plugin class : 'hydra_plugins\.(\w+)\.", text):
+        plugin = absent[1].replace("_", "-")
+        return f"{plugin} is not installed: pip install {plugin}"
     available = re.sub(r"\n\t", ", ", text).replace(":, ", ": ")
     return re.sub(r"\s*\n\s*", "; ", available)
 

@@ -56,6 +56,7 @@ def job(cfg: DictConfig) -> str | None:
     """Train one run; returns what went wrong in one line, None for nothing. In a sweep the parent does the talking."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
+        os.chdir(HydraConfig.get().runtime.cwd)  # where the command was given: Ray's workers start elsewhere
         entry, where = single(cfg), execution(cfg)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed meanwhile; start the command again")
@@ -158,7 +159,7 @@ def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str,
 
 
 def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
-    """What each job answered, or why it did not; a launcher that gives up (submitit's does when one job is lost) answers for all."""
+    """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost for good) answers for all."""
     try:
         returns = launch(overrides)
     except Exception as error:

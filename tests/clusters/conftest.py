@@ -1,9 +1,10 @@
-"""Sweeps as a person starts them, in processes of their own, with records in a temporary folder."""
+"""Sweeps as a person starts them: in processes of their own, here from a temporary folder, which holds the records."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
     """Start `python -m ablation.run words...`; what still runs when the test is over is ended."""
     started = []
 
-    def begin(*words: str, runs: str = "runs") -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "ablation.run", *words, f"runs={tmp_path / runs}"]
+    def begin(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ablation.run", *words]
         environment = {**os.environ, "ABLATION_CACHE": str(cache), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         return started[-1]
 
     yield begin
@@ -41,6 +42,19 @@ def output(process: subprocess.Popen[str], status: int = 0) -> str:
     text, _ = process.communicate(timeout=240)
     assert process.returncode == status, text
     return text
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def progress(runs: Path) -> dict[str, Any]:
+    """What the one run in a folder says of itself: epoch, pid and so on; epoch 0 before it begins."""
+    paths = list(runs.glob("*/progress.json"))
+    return json.loads(paths[0].read_text()) if paths else {"epoch": 0}
 
 
 def records(runs: Path) -> dict[int, dict[str, Any]]:

@@ -1,15 +1,12 @@
 """A real Slurm: `make test-slurm` runs these inside the cluster of slurm.sh."""
 
-import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.clusters.conftest import LONG, Start, output, records
+from tests.clusters.conftest import LONG, Start, output, progress, records, wait_for
 from tests.clusters.devices import assert_each_its_own
 from tests.conftest import TINY
 
@@ -21,22 +18,10 @@ def slurm(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain; the queue:\n{slurm('squeue', '--long')}"
-        time.sleep(0.2)
-
-
 def queue(*states: str) -> list[str]:
     """Jobs in these states, or in any: 12_0, 12_1 and so on."""
     chosen = [f"--states={','.join(states)}"] if states else []
     return slurm("squeue", "--noheader", "--array", "--format=%i", *chosen).split()
-
-
-def epoch(runs: Path) -> int:
-    """Epochs behind the one run in a folder."""
-    return max((json.loads(path.read_text())["epoch"] for path in runs.glob("*/progress.json")), default=0)
 
 
 def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: Path) -> None:
@@ -49,19 +34,19 @@ def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: 
 
 def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start: Start, tmp_path: Path) -> None:
     """USR2 is what Slurm sends before the time limit; here it comes without the wait."""
-    undisturbed = start(*LONG, runs="undisturbed")
+    undisturbed = start(*LONG, "runs=undisturbed")
     sweep = start(*SLURM, "seed=0", *LONG)
     runs, seen = tmp_path / "runs", []
 
     def past(after: int) -> bool:
-        seen.append(epoch(runs))
+        seen.append(progress(runs)["epoch"])
         return seen[-1] >= after
 
     wait_for(lambda: past(10))
     [job] = queue("RUNNING")
     slurm("sbatch", "--wait", "--partition=high", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
     wait_for(lambda: queue("RUNNING"))
-    stopped = epoch(runs)
+    stopped = progress(runs)["epoch"]
     wait_for(lambda: past(stopped + 10))
     slurm("scancel", "--signal=USR2", job)
     wait_for(lambda: not queue("RUNNING"))
@@ -77,7 +62,7 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start:
 def test_after_scancel_the_same_command_finishes_only_that_run(start: Start, tmp_path: Path) -> None:
     runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *LONG)
     sweep = start(*words)
-    wait_for(lambda: len(queue("RUNNING")) == 2 and epoch(runs) > 0)
+    wait_for(lambda: len(queue("RUNNING")) == 2 and progress(runs)["epoch"] > 0)
     slurm("scancel", queue("RUNNING")[0])
     text = output(sweep, status=1)
     assert "runs are missing" in text and "this trains the rest: python -m ablation.run -m" in text
