@@ -1,6 +1,7 @@
 # `make help` lists the targets. Nothing needs an account or a download of data.
 PYTHON ?= python3
 VENV ?= .venv
+RAY ?= .venv-ray
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
@@ -9,7 +10,8 @@ STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-se
 ARGS :=
 STUDY ?= quick
 
-.PHONY: help install study figures bench-networks audit $(STUDIES) test oracle lint check check-statistics clean sweep-depth sweep-width sweep-resolution sweep-compound
+.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray oracle chaos lint check check-statistics \
+  bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -55,6 +57,21 @@ oracle: ## logits with converted weights against timm's and torchvision's own mo
 
 check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
 	$(BIN)/python -m ablation.simulate
+
+test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
+	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py
+
+test-ray: $(RAY)/.installed ## the launcher ray, in an environment of its own, on a Ray that this starts and stops
+	$(RAY)/bin/python -m pytest tests/clusters/test_ray.py
+
+$(RAY)/.installed: pyproject.toml constraints.txt constraints-ray.txt
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	awk -F== 'NR == FNR {ours[$$1]; print; next} !($$1 in ours)' constraints-ray.txt constraints.txt > $(RAY)/constraints.txt
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RAY)/constraints.txt --editable '.[dev,ray]'
+	@touch $@
+
+chaos: $(INSTALLED) ## a sweep killed at random until it is done, held against an undisturbed one (minutes)
+	$(BIN)/python -m tests.chaos
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

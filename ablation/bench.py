@@ -43,18 +43,18 @@ def networks(words: Sequence[str]) -> None:
     wanted, repeats = plan(words), repeats_of(words)
     import torch  # only where something is measured
 
-    from ablation.execute import device_name, pick_device
+    from ablation.devices import device_name, devices_of
     from ablation.steps import measure_steps
 
     runs, threads = wanted.execution.runs, wanted.execution.threads
     torch.set_num_threads(threads)
-    device = pick_device(wanted.execution.accelerator)
-    name = device_name(device)
     distinct = {step_key(entry.run): entry for entry in reversed(wanted.planned)}
-    known = {} if repeats.again else read_measurements(runs, name, threads)
-    left = {key: entry.run for key, entry in distinct.items() if key not in known}
-    print(f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, {len(left)} to measure", flush=True)
-    write_measurements(runs, measure_steps(left, device, name, repeats.rounds, repeats.seconds))
+    with devices_of(wanted.execution) as [device]:
+        name = device_name(device)
+        known = {} if repeats.again else read_measurements(runs, name, threads)
+        left = {key: entry.run for key, entry in distinct.items() if key not in known}
+        print(f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, {len(left)} to measure", flush=True)
+        write_measurements(runs, measure_steps(left, device, name, repeats.rounds, repeats.seconds))
     print(table(distinct, read_measurements(runs, name, threads)))
     print(measurements_path(runs, name, threads))
 

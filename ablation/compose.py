@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,9 @@ CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__)
 
 
 def register() -> None:
-    """Make rules and baselines choices of Hydra's, and our sweeper known; called by every door."""
+    """Make rules and baselines choices of Hydra's, and our sweeper and launchers known; called by every door."""
+    from hydra_plugins.ablation_launcher import LocalLauncher
+    from hydra_plugins.ablation_slurm import SlurmLauncher
     from hydra_plugins.ablation_sweeper import StudySweeper
 
     store = ConfigStore.instance()
@@ -36,7 +39,10 @@ def register() -> None:
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
-    Plugins.instance().register(StudySweeper)
+    for plugin in (StudySweeper, LocalLauncher, SlurmLauncher):
+        Plugins.instance().register(plugin)
+    # Our ray.yaml takes the name of the plugin's own, so that Hydra holds its schema against ours, as it should.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema", category=UserWarning)
 
 
 @contextmanager
@@ -160,6 +166,9 @@ def execution(cfg: DictConfig) -> Execution:
         accelerator=str(cfg.accelerator),
         wandb=str(cfg.wandb.mode),
         project=str(cfg.wandb.project),
+        keep_weights=typed("keep_weights", cfg.keep_weights, bool),
+        devices=typed("devices", cfg.devices, int),
+        gpu_memory=typed("gpu_memory", cfg.gpu_memory, float | None),
     )
 
 
@@ -170,13 +179,17 @@ def studies() -> list[str]:
 
 def one_line(error: BaseException) -> str:
     """What an exception says, in one line; Hydra's lists of places that it searched are left out."""
-    text = str(error).strip() or (str(error.__cause__ or "").strip()) or type(error).__name__
-    if isinstance(error, ValueError | OSError) or "hydra" in type(error).__module__ or "omegaconf" in type(error).__module__:
+    told = error.strerror if isinstance(error, OSError) and error.filename is None else None  # without "[Errno 28] "
+    text = told or str(error).strip() or (str(error.__cause__ or "").strip()) or type(error).__name__
+    if isinstance(error, ValueError | OSError) or type(error).__module__.split(".")[0] in ("ablation", "hydra", "omegaconf"):
         text = re.split(r"\n\s*Config search path|\n\s*full_key|\nSee https?:", text)[0]
     else:
         text = f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
     if unknown := re.match(r"Could not override '(.+?)'", text):
         return f"{unknown[1]}: there is no such setting; python -m ablation.run --cfg job shows all that there are"
+    if absent := re.search(r"Unknown plugin class : 'hydra_plugins\.(\w+)\.", text):
+        plugin = absent[1].replace("_", "-")
+        return f"{plugin} is not installed: pip install {plugin}"
     available = re.sub(r"\n\t", ", ", text).replace(":, ", ": ")
     return re.sub(r"\s*\n\s*", "; ", available)
 

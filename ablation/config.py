@@ -184,8 +184,10 @@ class Run:
 class Execution:
     """Where and how runs are carried out; none of it changes a result, so none of it is hashed.
 
-    runs: folder of records. cache: folder of decoded images. threads: CPU threads of one run. accelerator: auto, cpu or gpu.
-    wandb: offline, online or disabled. project: the W&B project.
+    runs: folder of records. cache: folder of decoded images. threads: CPU threads of one process. accelerator: auto, cpu or gpu.
+    devices: GPUs, or processes on the CPU, over which one run is split. gpu_memory: GiB that one run may take of a GPU, so that several
+    share it; None gives each run a whole one.
+    wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt, what was evaluated, beside the record.
     """
 
     runs: Path
@@ -194,9 +196,19 @@ class Execution:
     accelerator: str = "auto"
     wandb: str = "offline"
     project: str = "ablation"
+    keep_weights: bool = False
+    devices: int = 1
+    gpu_memory: float | None = None
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1, 1024)
+        within("devices", self.devices, 1, 1024)
+        if self.gpu_memory is not None:
+            within("gpu_memory", self.gpu_memory, 0.1)
+            if self.devices > 1:
+                raise ValueError(
+                    f"devices={self.devices} gpu_memory={self.gpu_memory:g}: a run over several GPUs has each to itself; drop gpu_memory"
+                )
         one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
 

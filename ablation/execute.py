@@ -5,12 +5,12 @@ import dataclasses
 import importlib.metadata
 import logging
 import math
+import os
 import platform
-import resource
 import subprocess
-import sys
 import time
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +21,14 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from ablation.config import Execution
+from ablation.checkpoints import Atomic, resumable, save
+from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
-from ablation.data import Batches, Splits, check_digest, load
+from ablation.data import Batches, Images, Splits, check_digest, load
+from ablation.devices import device_name, devices_of, peak_memory
 from ablation.model import ConvNet
-from ablation.records import Record, read_record, write_json, write_record
+from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
+from ablation.states import finished, hold
 from ablation.study import Planned
 from ablation.tracking import Tracker
 from ablation.training import Averaging, Classifier, GiveSignalsBack, measure
@@ -33,14 +36,44 @@ from ablation.training import Averaging, Classifier, GiveSignalsBack, measure
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
-def execute(planned: Planned, execution: Execution) -> Record:
-    """Train one network, measure it, write its record and return it; a run that has a record is not trained again."""
-    run = planned.run
-    if (record := read_record(execution.runs, run)) is not None:
+class OutOfMemory(RuntimeError):
+    """A run needs more memory than there is."""
+
+
+def execute(planned: Planned, execution: Execution, wait: bool = False) -> Record:
+    """Train one network, measure it, write its record and return it; resumes from a checkpoint, and a run that is done is not trained again.
+
+    Raises Busy where another process trains this run; with `wait` its record is waited for. Raises OutOfMemory where a GPU or the machine
+    has too little.
+    """
+    if record := finished(execution, planned.run):
         return record
-    started = time.perf_counter()
+    with hold(execution.runs, planned.run.id, wait), _memory_in_words(planned.run):
+        if record := finished(execution, planned.run):  # by whoever had the lock
+            return record
+        with devices_of(execution) as devices:
+            return _attempt(planned, execution, devices[0])
+
+
+@contextlib.contextmanager
+def _memory_in_words(run: Run) -> Iterator[None]:
+    """Out of memory is said with what asked for it and the way out: the batch is never made smaller silently."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's CPU allocator raises a plain RuntimeError
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
+        asked = f"recipe.batch_size={run.recipe.batch_size} at {run.network.pixels} px"
+        ways = "a smaller recipe.batch_size for every run of the study, or fewer runs at once (hydra.launcher.n_jobs=..., gpu_memory=...)"
+        raise OutOfMemory(f"{where} ran out of memory with {asked}; take {ways}") from error
+
+
+def _attempt(planned: Planned, execution: Execution, device: torch.device) -> Record:
+    started, run = time.perf_counter(), planned.run
+    for draft in (execution.runs / run.id).glob(".*"):  # of a process that was killed while it wrote
+        draft.unlink()
     torch.set_num_threads(execution.threads)
-    device = pick_device(execution.accelerator)
     splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
     check_digest(run.data, splits.digest, execution.runs)
     config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
@@ -50,6 +83,7 @@ def execute(planned: Planned, execution: Execution) -> Record:
     try:
         record = _train(planned, execution, device, splits, tracker, config, started)
         write_record(execution.runs, record)
+        checkpoint_path(execution.runs, run.id).unlink(missing_ok=True)
     finally:
         tracker.finish(None if record is None else _summary(record))
     return record
@@ -75,34 +109,33 @@ def _train(
     batches = Batches(train, recipe, run.seed, epoch=lambda: trainer.current_epoch)
     module = Classifier(net, recipe, len(batches), run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
-    watch = _Watch(planned, execution, validation, averaging, tracker)
-    trainer = pl.Trainer(
-        max_epochs=recipe.epochs,
-        accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-        gradient_clip_val=recipe.clip or None,
-        callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
-        plugins=[LightningEnvironment()],
-        logger=tracker.logger or False,
-        log_every_n_steps=len(batches),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        default_root_dir=str(execution.runs / run.id),
-    )
-    fit_started = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")  # Lightning 2.6 on torch 2.13, harmless
-        trainer.fit(module, batches)
-    seconds = time.perf_counter() - fit_started - watch.seconds
-    module.to(device)
+    watch = Watch(planned, execution, validation, averaging, tracker, started)
+    with _quiet():
+        trainer = pl.Trainer(
+            max_epochs=recipe.epochs,
+            accelerator=device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+            gradient_clip_val=recipe.clip or None,
+            callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
+            plugins=[LightningEnvironment(), Atomic()],
+            logger=tracker.logger or False,
+            log_every_n_steps=len(batches),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            default_root_dir=str(execution.runs / run.id),
+        )
+        trainer.fit(module, batches, ckpt_path=resumable(watch.checkpoint), weights_only=True)
+    net = (averaging.network if averaging else net).to(device)  # not the module's: a run resumed after its last epoch never gets the averages back
     final = {name: measure(net, images, recipe.precision) for name, images in (("val", validation), ("train", train.head(len(validation))))}
     if splits.evaluation is not None:
         final["evaluation"] = measure(net, splits.evaluation.to(device), recipe.precision)
-    watch.row(module, trainer.current_epoch, final["val"])
+    watch.finish(final["val"])
+    if execution.keep_weights:
+        save(net.state_dict(), weights_path(execution.runs, run.id))
     accuracy, loss = final.get("evaluation", (None, None))
     counted, real = cost(run.network), planned.point.realised
     return Record(
@@ -123,9 +156,9 @@ def _train(
         loss=finite(loss),
         val_loss=finite(final["val"][1]),
         train_loss=finite(final["train"][1]),
-        seconds=seconds,
-        total_seconds=time.perf_counter() - started,
-        images_per_second=trainer.global_step * recipe.batch_size / seconds,
+        seconds=watch.seconds,
+        total_seconds=watch.total_seconds(),
+        images_per_second=trainer.global_step * recipe.batch_size / watch.seconds,
         peak_memory=peak_memory(device),
         device=device_name(device),
         threads=execution.threads,
@@ -138,65 +171,88 @@ def _train(
     )
 
 
-class _Watch(Callback):
-    """At epoch ends: history, progress.json for whoever looks, and W&B; validation every few epochs, on the averaged weights."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's harmless warnings: on torch 2.13 it asks a tree the old way; and it wants srun, which submitit has used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
+        warnings.filterwarnings("ignore", message=".*`srun` command is available")
+        yield
 
-    def __init__(self, planned: Planned, execution: Execution, validation: Any, averaging: Averaging | None, tracker: Tracker) -> None:
+
+class Watch(Callback):
+    """At epoch ends: history, a checkpoint, progress.json for whoever looks, and W&B; validation every few epochs, on the averaged weights.
+
+    seconds: spent in training epochs, those before a resume included.
+    """
+
+    def __init__(
+        self, planned: Planned, execution: Execution, validation: Images, averaging: Averaging | None, tracker: Tracker, started: float
+    ) -> None:
         self.planned, self.validation, self.averaging, self.tracker = planned, validation, averaging, tracker
-        self.path = execution.runs / planned.run.id / "progress.json"
+        self.progress = execution.runs / planned.run.id / "progress.json"
+        self.checkpoint = checkpoint_path(execution.runs, planned.run.id)
         self.history: list[dict[str, Any]] = []
-        self.seconds = 0.0
+        self.seconds, self.before, self.started = 0.0, 0.0, started
+
+    def total_seconds(self) -> float:
+        """Since the run began, without the time in which it was stopped."""
+        return self.before + time.perf_counter() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "seconds": self.seconds, "before": self.total_seconds()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.seconds, self.before = state["history"], state["seconds"], state["before"]
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.publish()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        started, epoch, recipe = time.perf_counter(), trainer.current_epoch + 1, self.planned.run.recipe
+        epoch, recipe = trainer.current_epoch + 1, self.planned.run.recipe
         module.close_epoch()
-        if epoch < recipe.epochs and not module.diverged:  # the final epoch is measured after the fit
-            due = epoch % recipe.validate_every == 0
+        self.seconds += time.perf_counter() - self.epoch_started
+        self.history.append(self.row(module, epoch))
+        over = epoch == recipe.epochs or module.diverged  # the last epoch is measured after the fit
+        if epoch % recipe.validate_every == 0 and not over:
             net = self.averaging.network if self.averaging else module.net
-            self.row(module, epoch, measure(net, self.validation, recipe.precision) if due else None)
-        self.seconds += time.perf_counter() - started
+            self.validated(measure(net, self.validation, recipe.precision))
+        if not module.diverged:  # a run that diverged is over; stopped before its record, it repeats its last epoch
+            trainer.save_checkpoint(self.checkpoint)
+        if not over:
+            self.publish()
 
-    def row(self, module: Any, epoch: int, validation: tuple[float, float] | None) -> None:
-        """One row of history at the end of `epoch`."""
+    def row(self, module: Any, epoch: int) -> dict[str, Any]:
+        """What history says of one epoch; flops: training FLOPs up to its end."""
         run = self.planned.run
         flops = training_flops(run.network, epoch * module.steps_per_epoch * run.recipe.batch_size)
-        row = {"epoch": epoch, "flops": flops, "train/loss": finite(module.train_loss), "train/accuracy": module.train_accuracy}
-        if validation:
-            row |= {"val/accuracy": validation[0], "val/loss": finite(validation[1])}
-        self.history.append(row)
+        return {"epoch": epoch, "flops": flops, "train/loss": finite(module.train_loss), "train/accuracy": module.train_accuracy}
+
+    def validated(self, validation: tuple[float, float]) -> None:
+        """Accuracy and loss on the validation images join the newest row."""
+        self.history[-1] |= {"val/accuracy": validation[0], "val/loss": finite(validation[1])}
+
+    def finish(self, validation: tuple[float, float]) -> None:
+        """The last row, measured after the fit."""
+        self.validated(validation)
+        self.publish()
+
+    def publish(self) -> None:
+        """Show the newest row to whoever looks; after a resume once more, since the run may have ended before it was shown."""
+        row = self.history[-1] if self.history else {"epoch": 0}
+        about = {"label": self.planned.label, "host": platform.node(), "pid": os.getpid(), "seconds": self.total_seconds()}
         with contextlib.suppress(OSError):  # only a view; the record is what must be written
-            write_json(self.path, {"label": self.planned.label, "epochs": run.recipe.epochs, **row})
-        self.tracker.epoch({name: value for name, value in row.items() if value is not None})
+            write_json(self.progress, about | {"epochs": self.planned.run.recipe.epochs, **row})
+        if self.history:
+            self.tracker.epoch({name: value for name, value in row.items() if value is not None})
 
 
 def finite(value: float | None) -> float | None:
     """JSON has no NaN: a loss that is not finite is written as null, and the status says diverged."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def pick_device(accelerator: str) -> torch.device:
-    """The device of a run; raises ValueError for gpu where there is none."""
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("accelerator=gpu: torch sees no CUDA device here; take accelerator=cpu or auto")
-    return torch.device("cuda", 0) if accelerator != "cpu" and torch.cuda.is_available() else torch.device("cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the GPU's allocator at its peak, or the process' resident set at its peak (of all its runs, where it had several)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @lru_cache

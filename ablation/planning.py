@@ -5,6 +5,7 @@ once per combination. A study may grow: what a search trains next follows from t
 """
 
 import itertools
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,10 @@ class Plan:
     def planned(self) -> list[Planned]:
         return [job.planned for job in self.jobs]
 
+    def through(self, door: str) -> str:
+        """The command that sends the same overrides through another door."""
+        return f"python -m ablation.{door} {'-m ' if self.name == 'sweep' else ''}{self.command}"
+
 
 def plan(overrides: Sequence[str]) -> Plan:
     """What the overrides ask for, every run of it validated; needs an initialised Hydra.
@@ -78,7 +83,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     assert cfg is not None
     unique = {(job.planned.arm, job.planned.baseline, job.planned.setting, job.planned.run.id): job for job in jobs}
     one_of("format", cfg.format, ("table", "json"))
-    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, " ".join(overrides), follows)
+    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, shlex.join(overrides), follows)
 
 
 def single(cfg: DictConfig) -> Planned:

@@ -1,27 +1,22 @@
 """What a person sees while runs go on: read from the files that runs write, so that it works with any launcher."""
 
-import json
 import sys
 import threading
-import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
-from ablation.records import record_path
+from ablation.config import Execution
+from ablation.states import State, state
 from ablation.study import Planned
 
 
 class Progress:
     """Watches runs from a thread: one line for each finished run and, on a terminal, a live one for the newest validation."""
 
-    def __init__(self, left: Sequence[Planned], runs: Path, out: TextIO = sys.stdout, every: float = 0.5) -> None:
-        self.left, self.runs, self.out, self.every = left, runs, out, every
-        self.finished: set[str] = set()
-        self.seen: dict[str, int] = {}
-        self.epochs: dict[str, float] = {}
-        self.started = time.time()
+    def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO | None = None, every: float = 0.5) -> None:
+        self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
+        self.states = {entry.run.id: State("planned") for entry in left}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -41,29 +36,20 @@ class Progress:
     def look(self) -> None:
         """One round over the files."""
         for number, entry in enumerate(self.left, 1):
-            if entry.run.id in self.finished:
+            before = self.states[entry.run.id]
+            if before.record:
                 continue
+            now = self.states[entry.run.id] = state(self.execution, entry.run)
             where = f"run {number} of {len(self.left)}  {entry.label:<26}"
-            if record := _read(record_path(self.runs, entry.run.id), self.started):
-                self.finished.add(entry.run.id)
-                accuracy = record["val_accuracy"] if record["accuracy"] is None else record["accuracy"]
-                state = "" if record["status"] == "done" else f"  {record['status']}"
-                self._say(f"{where} accuracy {accuracy:6.1%}{state}  {record['seconds']:5.0f} s  {self._left()}", keep=True)
-            elif progress := _read(self.runs / entry.run.id / "progress.json", self.started):
-                self.epochs[entry.run.id] = progress["epoch"] / progress["epochs"]
-                if "val/accuracy" in progress and progress["epoch"] > self.seen.get(entry.run.id, 0):
-                    self.seen[entry.run.id] = progress["epoch"]
-                    epoch = f"epoch {progress['epoch']} of {progress['epochs']}"
-                    self._say(f"{where} {epoch}  validation {progress['val/accuracy']:6.1%}  {self._left()}", keep=False)
+            if now.record:
+                ending = "" if now.name == "done" else f"  {now.name}"
+                self._say(f"{where} accuracy {accuracy(now):6.1%}{ending}  {now.record.seconds:5.0f} s  {self._left()}", keep=True)
+            elif now.name == "running" and "val/accuracy" in now.progress and now.progress != before.progress:
+                self._say(f"{where} {epochs(now)}  validation {accuracy(now):6.1%}  {self._left()}", keep=False)
 
     def _left(self) -> str:
-        """Time left, from the share of the training FLOPs that is behind us."""
-        total = sum(entry.work for entry in self.left)
-        behind = sum(entry.work * (1.0 if entry.run.id in self.finished else self.epochs.get(entry.run.id, 0.0)) for entry in self.left)
-        if not behind:
-            return ""
-        seconds = (time.time() - self.started) * (total / behind - 1)
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+        left = time_left((entry, self.states[entry.run.id]) for entry in self.left)
+        return f"{left} left" if left else ""
 
     def _say(self, line: str, keep: bool) -> None:
         if self.out.isatty():
@@ -72,9 +58,31 @@ class Progress:
             print(line, file=self.out, flush=True)
 
 
-def _read(path: Path, since: float) -> dict[str, Any] | None:
-    """The content of a file written after `since`; None where there is none, or an older one."""
-    try:
-        return json.loads(path.read_text()) if path.stat().st_mtime >= since - 1 else None
-    except (OSError, ValueError):
-        return None
+def accuracy(now: State) -> float | None:
+    """The accuracy of a finished run, or the newest validation of one that goes on."""
+    if now.record:
+        return now.record.val_accuracy if now.record.accuracy is None else now.record.accuracy
+    return now.progress.get("val/accuracy")
+
+
+def epochs(now: State) -> str:
+    """`epoch 2 of 3`, as far as it is known."""
+    if now.record:
+        return f"epoch {now.record.epochs} of {now.record.epochs}"
+    return f"epoch {now.progress['epoch']} of {now.progress['epochs']}" if now.progress else ""
+
+
+def time_left(states: Iterable[tuple[Planned, State]]) -> str:
+    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many runs at once as there are now.
+
+    Empty where nothing has been measured yet. Failed runs are not waited for.
+    """
+    states = list(states)
+    known = [(entry.work * now.share, now.record.total_seconds if now.record else now.progress["seconds"]) for entry, now in states if now.share]
+    work, seconds = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
+    if not work:
+        return ""
+    ahead = sum(entry.work * (1 - now.share) for entry, now in states if now.name != "failed")
+    at_once = max(1, sum(now.name == "running" for _, now in states))
+    left = ahead * seconds / work / at_once
+    return f"{int(left // 60)}:{int(left % 60):02d}"

@@ -3,13 +3,17 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ablation.config import RESULTS_VERSION, Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,27 @@ def record_path(runs: Path, run_id: str) -> Path:
     return runs / run_id / "record.json"
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write atomically: beside the file, flushed to the disk, then renamed; a failure leaves the old file and no litter."""
+def checkpoint_path(runs: Path, run_id: str) -> Path:
+    """Where the checkpoint of an unfinished run lies."""
+    return runs / run_id / "checkpoint.pt"
+
+
+def weights_path(runs: Path, run_id: str) -> Path:
+    """Where the weights that a finished run was evaluated with lie, if they are kept."""
+    return runs / run_id / "weights.pt"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk, renamed.
+
+    Raises OSError, naming the path and the way out, with the old file as it was and no litter.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+        with draft.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -78,6 +95,12 @@ def write_json(path: Path, content: Any) -> None:
             draft.unlink()
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write atomically; raises OSError, see `replacing`."""
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
 def write_record(runs: Path, record: Record) -> Path:
     """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
     path = record_path(runs, record.run_id)
@@ -86,21 +109,23 @@ def write_record(runs: Path, record: Record) -> Path:
 
 
 def read_record(runs: Path, run: Run) -> Record | None:
-    """The record of `run`, None where it has not finished; raises ValueError for a file that is no record of this run."""
+    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is named in one line and is none."""
     path = record_path(runs, run.id)
     try:
-        content = json.loads(path.read_text())
+        record = Record(**json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise ValueError(f"{path} is not whole ({error}); delete it and start the command again, only that run is trained anew") from error
-    try:
-        record = Record(**content)
-    except TypeError as error:
-        raise ValueError(f"{path} is not a record of this version ({error}); delete it and start the command again") from error
+    except (ValueError, TypeError) as error:
+        return _no_record(path, f"is not a whole record ({error})")
     if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
-        raise ValueError(f"{path} holds run {record.run_id} of results version {record.results_version}, not {run.id}; delete it or set runs=...")
+        return _no_record(path, f"holds run {record.run_id} of results version {record.results_version}, not {run.id} of {RESULTS_VERSION}")
     return record
+
+
+@lru_cache
+def _no_record(path: Path, reason: str) -> None:
+    """Say once why a file does not count."""
+    log.warning("%s %s: it does not count, the run is trained again", path, reason)
 
 
 def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:

@@ -60,12 +60,6 @@ class Results:
         """Labels of the runs that have no record."""
         return list(dict.fromkeys(entry.label for entry in self.wanted.planned if entry.run.id not in self.done))
 
-    @property
-    def train_command(self) -> str:
-        """The command that trains what is missing."""
-        multirun = "" if self.wanted.name != "sweep" else "-m "
-        return f"python -m ablation.run {multirun}{self.wanted.command}"
-
 
 def note(results: Results) -> list[str]:
     """For captions: data and training set of a plan, which of its networks are the same, and which of its runs are missing."""
@@ -150,7 +144,7 @@ def draw(results: Results, drawing: Drawing) -> list[tuple[str, str]]:
     rows = drawing.select(results.summary[results.summary["n"] > 0])
     shown = None if rows is None else drawing.tabulate(results.frame, rows)
     if shown is None:
-        return [(drawing.title, f"{'too few' if results.done else 'no'} records yet: {results.train_command}")]
+        return [(drawing.title, f"{'too few' if results.done else 'no'} records yet: {results.wanted.through('run')}")]
     shown.attrs["note"] = note(results)
     return [(drawing.title, str(write(shown, drawing, results.folder)))]
 

@@ -6,47 +6,97 @@ python -m ablation.run study=quick
 """
 
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ablation.compose import CONF, arguments, execution, fail, one_line, register
+from ablation.config import Execution
 from ablation.cost import cost
-from ablation.planning import plan, single
+from ablation.planning import Plan, plan, single
 from ablation.progress import Progress
-from ablation.records import Record, read_records, record_path
+from ablation.records import Record, record_path
+from ablation.states import Busy, all_finished, forgive, held, leave_reason, state
 from ablation.study import Planned, pending
 
+ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
+NAMED = 6  # missing runs that are named before the rest is counted
+
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+
 _faults: list[BaseException] = []  # of the single run of this process: Hydra would print more than one line about it
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM; not an Exception, so that nothing on the way to the door takes it for a fault of a run."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+class Incomplete(RuntimeError):
+    """A sweep ended without all of its records: which are missing and why, and the command that finishes it."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def job(cfg: DictConfig) -> str | None:
     """Train one run; returns what went wrong in one line, None for nothing. In a sweep the parent does the talking."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        entry = single(cfg)
-        where = execution(cfg)
+        os.chdir(HydraConfig.get().runtime.cwd)  # where the command was given: Ray's workers start elsewhere
+        entry, where = single(cfg), execution(cfg)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed meanwhile; start the command again")
-        from ablation.execute import execute  # torch, only where something is trained
-
-        if sweeping:
-            execute(entry, where)
-        else:
-            print(f"{entry.label}: {entry.run.network.pixels} px, {cost(entry.run.network).macs:,} MACs, run {entry.run.id}", flush=True)
-            with Progress([entry], where.runs):
-                record = execute(entry, where)
-            print(result(entry, record, str(record_path(where.runs, entry.run.id))))
+        _attempt(entry, where, _train if sweeping else _train_and_tell)
+    except Busy:
+        return ELSEWHERE
     except Exception as error:
         if not sweeping:
             _faults.append(error)
         return one_line(error)
     return None
+
+
+def _attempt(entry: Planned, where: Execution, train: Callable[[Planned, Execution], None]) -> None:
+    """Train, and where that fails leave the reason in the run's folder."""
+    forgive(where.runs, entry.run.id)
+    try:
+        train(entry, where)
+    except Exception as error:
+        if not isinstance(error, Busy):
+            leave_reason(where.runs, entry.run.id, one_line(error), traceback.format_exc())
+        raise
+
+
+def _train(entry: Planned, where: Execution) -> None:
+    from ablation.execute import execute  # torch, only where something is trained
+
+    execute(entry, where)
+
+
+def _train_and_tell(entry: Planned, where: Execution) -> None:
+    from ablation.execute import execute
+
+    print(f"{entry.label}: {entry.run.network.pixels} px, {cost(entry.run.network).macs:,} MACs, run {entry.run.id}", flush=True)
+    if held(where.runs, entry.run.id):
+        print("another command is training it: waiting for its record", flush=True)
+    with Progress([entry], where):
+        record = execute(entry, where, wait=True)
+    print(result(entry, record, str(record_path(where.runs, entry.run.id))))
 
 
 def result(entry: Planned, record: Record, path: str) -> str:
@@ -69,39 +119,81 @@ def result(entry: Planned, record: Record, path: str) -> str:
     return "\n".join([entry.label, *(f"  {name:<13} {value}" for name, value in rows.items())])
 
 
-def sweep(words: list[str], launch: Callable[[Sequence[Sequence[str]]], Sequence[Any]]) -> None:
-    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher.
+def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> None:
+    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher, chosen by the overrides `launcher`.
 
-    Success is read from the records, never from exit states. Raises RuntimeError, naming what is missing, after everything that could
-    be done is done.
+    Success is read from the records, never from exit states. A study that grows with its records is trained stage after stage. Raises
+    Incomplete after everything that could be done is done.
     """
     wanted = plan(words)
+    while True:
+        _train_all(wanted, launch, launcher)
+        if not wanted.follows:
+            return
+        wanted = plan(words)
+
+
+def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
+    """One stage: every run that is planned by now."""
     runs = {entry.run.id: entry.run for entry in wanted.planned}
-    done = read_records(wanted.execution.runs, runs.values())
-    left = pending(wanted.planned, done)
-    print(f"{wanted.name}: {len(runs)} runs, {len(done)} done, {len(left)} to train", flush=True)
+    left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
+    print(f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train", flush=True)
     faults: dict[str, str] = {}
-    if left:
-        overrides = {job.planned.run.id: job.overrides for job in wanted.jobs}
-        with Progress(left, wanted.execution.runs):
-            returns = launch([list(overrides[entry.run.id]) for entry in left])
-        faults = {entry.label: fault for entry, returned in zip(left, returns, strict=True) if (fault := _fault(returned))}
-        done = read_records(wanted.execution.runs, runs.values())
-    missing = sorted({entry.label for entry in wanted.planned if entry.run.id not in done})
-    if missing:
-        named = ", ".join([*missing[:6], *(["..."] if len(missing) > 6 else [])])
-        reasons = [f"{label}: {fault}" for label, fault in sorted(faults.items())[:3]]
-        ending = ["the same command trains only these"]
-        raise RuntimeError("; ".join([f"{len(missing)} of {len(runs)} runs are missing ({named})", *reasons, *ending]))
-    multirun = "-m " if wanted.name == "sweep" else ""
-    print(f"{len(runs)} of {len(runs)} runs done; figures and table: python -m ablation.report {multirun}{wanted.command}")
-
-
-def _fault(returned: Any) -> str | None:
+    status = 1
     try:
-        return returned.return_value
+        with Progress(left, wanted.execution):
+            _rounds(wanted, left, launch, faults)
+    except Interrupted as stop:
+        status = stop.status
+    if missing := pending(wanted.planned, all_finished(wanted.execution, runs.values())):
+        raise Incomplete(_account(wanted, missing, faults, launcher), status)
+    next_ = wanted.follows or f"figures and table: {wanted.through('report')}"
+    print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
+
+
+def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
+    """Launch what is left, then wait for runs that other commands train and launch those that they gave up; fills `faults` by run id."""
+    overrides = {job.planned.run.id: list(job.overrides) for job in wanted.jobs}
+    where = wanted.execution
+    while left:
+        for entry in left:
+            forgive(where.runs, entry.run.id)
+        answers = _launched(launch, [overrides[entry.run.id] for entry in left])
+        for entry, answer in zip(left, answers, strict=True):
+            if answer not in (None, ELSEWHERE):
+                faults[entry.run.id] = answer
+                if state(where, entry.run).name == "planned":  # its process did not live to leave a reason
+                    leave_reason(where.runs, entry.run.id, answer)
+        elsewhere = [entry for entry, answer in zip(left, answers, strict=True) if answer == ELSEWHERE]
+        while any(held(where.runs, entry.run.id) for entry in elsewhere):
+            time.sleep(1)
+        left = pending(elsewhere, all_finished(where, (entry.run for entry in elsewhere)))
+
+
+def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
+    """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost for good) answers for all."""
+    try:
+        returns = launch(overrides)
     except Exception as error:
-        return one_line(error)
+        return [one_line(error)] * len(overrides)
+    return [one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value for job in returns]
+
+
+def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str], launcher: Sequence[str]) -> str:
+    """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes it."""
+    total = len({entry.run.id for entry in wanted.planned})
+    lines = [f"{len(missing)} of {total} runs are missing"]
+    for entry in missing[:NAMED]:
+        now = state(wanted.execution, entry.run)
+        reason = faults.get(entry.run.id, now.reason)
+        lines.append(f"  {entry.label}: " + (f"failed, {reason}" if reason and now.name != "running" else now.name))
+    if len(missing) > NAMED:
+        lines.append(f"  and {len(missing) - NAMED} more: {wanted.through('status')}")
+    return "\n".join([*lines, f"what is done is kept; this trains the rest: {shlex.join([*shlex.split(wanted.through('run')), *launcher])}"])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 def main() -> None:
@@ -110,13 +202,18 @@ def main() -> None:
     sys.argv[1:] = arguments(sys.argv[1:])
     trace = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
         if _faults:
             raise _faults[0]
-    except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as stop:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(stop.status)
+    except Incomplete as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
     except Exception as error:
         if trace:
             raise

@@ -15,9 +15,10 @@ class StudySweeper(Sweeper):
     launcher: Launcher
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.chosen = [word for word in config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         from ablation.run import sweep
 
-        return sweep(arguments, lambda overrides: self.launcher.launch(overrides, initial_job_idx=0))
+        return sweep(arguments, lambda overrides: self.launcher.launch(overrides, initial_job_idx=0), self.chosen)

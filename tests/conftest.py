@@ -20,10 +20,21 @@ TINY = (
 )
 
 
+SMALL = {"train": 300, "evaluation": 100}
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of decoded images that the whole session shares, with a small `shapes` in it."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it, so that none is rendered."""
+    from ablation import shapes
+    from ablation.config import Data
+    from ablation.data import decoded
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "SIZES", SMALL)
+        decoded(Data("shapes", shapes.CLASSES, shapes.SIDE), folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +42,7 @@ def _small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process `shapes` has few images, so that rendering takes no time."""
     from ablation import shapes
 
-    monkeypatch.setattr(shapes, "SIZES", {"train": 300, "evaluation": 100})
+    monkeypatch.setattr(shapes, "SIZES", SMALL)
 
 
 @pytest.fixture
@@ -40,7 +51,7 @@ def door(tmp_path: Path, cache: Path) -> Callable[..., subprocess.CompletedProce
 
     def call(name: str, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         folders = [f"runs={tmp_path / 'runs'}", f"results={tmp_path / 'results'}"]
-        environment = {**os.environ, "ABLATION_CACHE": str(cache / "processes"), "PYTHONWARNINGS": "ignore", **env}
+        environment = {**os.environ, "ABLATION_CACHE": str(cache), "PYTHONWARNINGS": "ignore", **env}
         command = [sys.executable, "-m", f"ablation.{name}", *words, *folders]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert not check or done.returncode == 0, done.stdout + done.stderr

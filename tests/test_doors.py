@@ -13,6 +13,7 @@ import yaml
 from ablation.bench import BENCHES
 from ablation.compose import CONF, arguments, hydra, one_line
 from ablation.planning import plan, single
+from ablation.states import leave_reason
 from ablation.study import NotYet
 from tests.conftest import ROOT, TINY
 
@@ -67,8 +68,10 @@ def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path:
     (tmp_path / "runs" / rows[1]["run_id"]).write_text("in the way")
     done = door("run", *words, check=False)
     assert done.returncode == 1
-    assert "1 of 2 runs are missing (width phi=1 seed=0)" in done.stderr
-    assert "the same command trains only these" in done.stderr
+    head, missing, way_out = done.stderr.splitlines()
+    assert head == "1 of 2 runs are missing"
+    assert re.match(r"  width phi=1 seed=0: failed, \S+/lock cannot be locked \(File exists\); set runs=", missing)
+    assert way_out.startswith("what is done is kept; this trains the rest: python -m ablation.run -m cost=matched scaling=width phi=0,1")
     assert (tmp_path / "runs" / rows[0]["run_id"] / "record.json").exists()
 
 
@@ -112,7 +115,7 @@ def test_bad_input_is_one_line_that_names_the_value(words: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("door_name", ["run", "plan", "report", "audit"])
+@pytest.mark.parametrize("door_name", ["run", "plan", "report", "audit", "status"])
 def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_path: Path) -> None:
     done = door(door_name, "scaling=foo", check=False)
     assert done.returncode == 1
@@ -131,7 +134,7 @@ def test_run_refuses_before_training(door: Door, words: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
 def test_every_shipped_config_composes_and_plans(path: Path, tmp_path: Path) -> None:
-    group = path.relative_to(CONF).parent.name
+    group = path.relative_to(CONF).parent.as_posix().removeprefix(".")
     words = [f"{group}={path.stem}"] if group else []
     if path.stem == "custom":
         words += ["data.name=owner/name", "data.classes=10", "data.native=96"]
@@ -173,6 +176,17 @@ def test_the_quick_study_is_the_union_of_the_four_sweeps() -> None:
         sweeps |= {row["run_id"] for row in rows}
     assert sweeps == quick
     assert len(quick) == 27
+
+
+def test_status_shows_the_state_of_every_run(door: Door, tmp_path: Path) -> None:
+    words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
+    rows = json.loads(door("plan", *words, "format=json").stdout)
+    door("run", "cost=matched", "scaling=width", "phi=1", *TINY)
+    leave_reason(tmp_path / "runs", rows[0]["run_id"], "no luck")
+    shown = door("status", *words).stdout
+    assert re.search(r"^baseline seed=0 +\w{12} +failed +no luck$", shown, re.M)
+    assert re.search(r"^width phi=1 seed=0 +\w{12} +done +epoch 2 of 2 +[\d.]+% +\d+ s$", shown, re.M)
+    assert shown.splitlines()[-1] == "sweep: 2 runs, 1 failed, 1 done"
 
 
 def test_an_own_triple_does_not_pass_for_the_papers() -> None:
@@ -235,7 +249,7 @@ def test_every_command_of_the_readme_is_real() -> None:
                 given = {word.split("=")[0] for word in rest}
                 unread = {"data.name": "a/b", "data.classes": "10", "data.native": "96"}
                 rest += [f"{key}={value}" for key, value in unread.items() if key not in given]
-            assert words[2] in ("ablation.run", "ablation.plan", "ablation.report", "ablation.audit", "ablation.bench"), command
+            assert words[2].removeprefix("ablation.") in ("run", "plan", "status", "report", "audit", "bench"), command
             assert planned(*rest), command
 
 

@@ -19,10 +19,12 @@ ORDER = [
     ["records"],
     ["measurements"],
     ["study"],
+    ["states", "processes"],
     ["shapes"],
     ["model"],
     ["weights"],
     ["data"],
+    ["devices", "checkpoints"],
     ["training"],
     ["steps"],
     ["tracking"],
@@ -43,7 +45,7 @@ ORDER = [
     ["compose"],
     ["planning"],
     ["report"],
-    ["run", "plan", "audit", "bench"],
+    ["run", "plan", "audit", "bench", "status"],
 ]
 
 
@@ -77,7 +79,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-LIGHT = ["statistics", "frame", "claims", "findings", "simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench"]
+LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench", "status"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -104,20 +104,29 @@ def test_record_comes_back_equal(tmp_path: Path) -> None:
     assert dataclasses.replace(again, history=tuple(again.history)) == record
 
 
-@pytest.mark.parametrize("content", ["", '{"run_id": "abc', "[]", '{"run_id": "abc"}'])
-def test_a_record_that_is_not_whole_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", '{"run_id": "abc', "[]", '{"run_id": "abc"}', b"\xff"])
+def test_a_record_that_is_not_whole_does_not_count_and_is_named_once(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
     path = record_path(tmp_path, some_run().id)
     path.parent.mkdir()
-    path.write_text(content)
-    with pytest.raises(ValueError, match=f"{some_run().id}/record.json .*delete it"):
-        read_record(tmp_path, some_run())
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert [read_record(tmp_path, some_run()) for _ in range(2)] == [None, None]
+    [line] = caplog.messages
+    assert f"{some_run().id}/record.json is not a whole record" in line and "\n" not in line
 
 
-def test_a_record_of_another_results_version_does_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{"results_version": config.RESULTS_VERSION - 1}, {"run_id": "0123456789ab"}])
+def test_a_record_of_another_results_version_or_run_does_not_count(
+    tmp_path: Path, changes: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
     run = some_run()
-    write_record(tmp_path, some_record(run, results_version=config.RESULTS_VERSION - 1))
-    with pytest.raises(ValueError, match="results version"):
-        read_record(tmp_path, run)
+    write_record(tmp_path, some_record(run)).write_text(json.dumps(dataclasses.asdict(some_record(run, **changes))))
+    assert read_record(tmp_path, run) is None
+    assert "holds run" in caplog.text and "it does not count" in caplog.text
+
+
+def test_a_record_of_another_recipe_does_not_count(tmp_path: Path) -> None:
+    write_record(tmp_path, some_record(some_run()))
+    assert read_record(tmp_path, some_run(recipe=dataclasses.replace(RECIPE, momentum=0.8))) is None
 
 
 def test_a_failed_write_leaves_the_old_record_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,209 @@
+"""A run that was stopped, however and wherever, ends as if it had not been."""
+
+import dataclasses
+import errno
+import fcntl
+import multiprocessing
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablation.checkpoints import resumable, save
+from ablation.config import Execution
+from ablation.data import load
+from ablation.execute import execute
+from ablation.model import ConvNet
+from ablation.processes import PRELOAD
+from ablation.records import checkpoint_path, read_record, weights_path, write_record
+from ablation.states import Busy, State, finished, forgive, held, hold, leave_reason, state
+from ablation.study import Planned
+from ablation.training import measure
+from tests.test_training import RECIPE, planned, untimed
+
+EPOCHS = 5
+HARD = dataclasses.replace(RECIPE, epochs=EPOCHS, dropout=0.3, drop_path=0.3, crop=0.5, clip=1.0, momentum=0.9, validate_every=2)
+Start = Callable[[Planned, Execution], BaseProcess]
+
+
+@pytest.fixture
+def execution(tmp_path: Path, cache: Path) -> Execution:
+    return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True)
+
+
+@pytest.fixture
+def start() -> Start:
+    """A run in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+
+    def begin(entry: Planned, execution: Execution) -> BaseProcess:
+        process = context.Process(target=execute, args=(entry, execution))
+        process.start()
+        return process
+
+    return begin
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def epoch_of(execution: Execution, entry: Planned) -> int:
+    return state(execution, entry.run).progress.get("epoch", -1)
+
+
+def weights(execution: Execution, entry: Planned) -> dict[str, torch.Tensor]:
+    return torch.load(weights_path(execution.runs, entry.run.id), weights_only=True)
+
+
+def assert_same_run(one: Execution, two: Execution, entry: Planned) -> None:
+    first, second = (read_record(execution.runs, entry.run) for execution in (one, two))
+    assert first and second
+    assert untimed(first) == untimed(second)
+    theirs = weights(two, entry)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one, entry).items())
+
+
+@pytest.mark.parametrize(("optimizer", "kills"), [("sgd", (1, 2, 4)), ("rmsprop", (3,)), ("adamw", (2,))])
+def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
+    optimizer: str, kills: tuple[int, ...], execution: Execution, tmp_path: Path, start: Start
+) -> None:
+    """SIGKILL after so many epochs, at a random moment of the next: record and averaged weights are the same to the last bit."""
+    entry = planned(dataclasses.replace(HARD, optimizer=optimizer, learning_rate=0.01))
+    undisturbed = dataclasses.replace(execution, runs=tmp_path / "undisturbed")
+    execute(entry, undisturbed)
+    chance = random.Random(optimizer)
+    for epoch in kills:
+        process = start(entry, execution)
+        wait_for(lambda epoch=epoch: epoch_of(execution, entry) >= epoch)
+        time.sleep(chance.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not held(execution.runs, entry.run.id)
+        assert checkpoint_path(execution.runs, entry.run.id).exists()
+    execute(entry, execution)
+    assert_same_run(undisturbed, execution, entry)
+    assert {path.name for path in (execution.runs / entry.run.id).iterdir()} == {"record.json", "weights.pt", "progress.json", "lock"}
+
+
+@pytest.mark.parametrize("left", [0, 1, 100, 0.5, 0.9, 0.999])
+def test_a_checkpoint_cut_short_is_named_in_one_line_and_removed(left: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save({"weights": torch.rand(1000)}, path)
+    assert resumable(path) == path
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content)) if left < 1 else int(left)])
+    assert resumable(path) is None
+    assert not path.exists()
+    [line] = caplog.messages
+    assert f"{path} is cut short" in line and "starts from its beginning" in line and "\n" not in line
+
+
+def test_a_run_with_a_checkpoint_cut_short_starts_from_its_beginning(execution: Execution, caplog: pytest.LogCaptureFixture) -> None:
+    entry = planned(dataclasses.replace(HARD, epochs=2))
+    path = checkpoint_path(execution.runs, entry.run.id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 the beginning of one")
+    assert [row["epoch"] for row in execute(entry, execution).history] == [1, 2]
+    assert "is cut short" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ablation import checkpoints
+
+    def full(content: object, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "checkpoint.pt could not be written (No space left on device)")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    assert execute(planned(), dataclasses.replace(execution, keep_weights=False)).status == "done"
+    assert "no checkpoint this epoch: checkpoint.pt could not be written" in caplog.text
+
+
+def test_weights_stay_only_where_asked_and_a_run_without_them_is_trained_once_more_for_them(execution: Execution) -> None:
+    entry, without = planned(), dataclasses.replace(execution, keep_weights=False)
+    first = execute(entry, without)
+    path = weights_path(execution.runs, entry.run.id)
+    assert not path.exists() and not checkpoint_path(execution.runs, entry.run.id).exists()
+    assert finished(without, entry.run) and not finished(execution, entry.run)
+    again = execute(entry, execution)
+    assert untimed(again) == untimed(first)
+    net = ConvNet(entry.run.network)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    splits = load(entry.run.data, entry.run.network.pixels, execution.cache)
+    assert measure(net, splits.evaluation) == (first.accuracy, first.loss)
+    stamp = path.stat().st_mtime_ns
+    execute(entry, execution)
+    assert path.stat().st_mtime_ns == stamp
+
+
+def test_states_are_read_from_the_folder(execution: Execution) -> None:
+    entry, where = planned(), dataclasses.replace(execution, keep_weights=False)
+    runs, run = execution.runs, entry.run
+    assert state(where, run) == State("planned")
+    assert not runs.exists()
+    leave_reason(runs, run.id, "no luck", "Traceback")
+    assert (state(where, run).name, state(where, run).reason) == ("failed", "no luck")
+    with hold(runs, run.id):
+        assert state(where, run).name == "running"
+        with pytest.raises(Busy, match=f"run {run.id} is being trained by another command"), hold(runs, run.id):
+            pass
+    assert state(where, run).name == "failed"
+    forgive(runs, run.id)
+    assert state(where, run).name == "planned"
+    record = execute(entry, where)
+    assert (state(where, run).name, state(where, run).record) == ("done", read_record(runs, run))
+    write_record(runs, dataclasses.replace(record, status="diverged"))
+    assert state(where, run).name == "diverged"
+
+
+def test_looking_at_a_state_never_turns_a_run_away(execution: Execution) -> None:
+    """A look takes the lock for a moment; a run that starts just then tries for longer."""
+    with hold(execution.runs, "abc"):
+        pass
+    over = threading.Event()
+    looks = threading.Thread(target=lambda: [held(execution.runs, "abc") for _ in iter(over.is_set, True)])
+    looks.start()
+    try:
+        for _ in range(200):
+            with hold(execution.runs, "abc"):
+                pass
+    finally:
+        over.set()
+        looks.join()
+
+
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(OSError, match=r"abc/lock cannot be locked \(Function not implemented\); set runs=") as caught, hold(tmp_path, "abc"):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_waits_for_the_record_of_another_process_or_takes_over_from_a_dead_one(execution: Execution, start: Start) -> None:
+    entry = planned(HARD)
+    first = start(entry, execution)
+    wait_for(lambda: epoch_of(execution, entry) >= 1)
+    with pytest.raises(Busy):
+        execute(entry, execution)
+    threading.Timer(0.2, first.kill).start()
+    record = execute(entry, execution, wait=True)
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
+    assert [row["epoch"] for row in record.history] == list(range(1, EPOCHS + 1))
+    assert execute(entry, execution, wait=True).total_seconds == record.total_seconds
