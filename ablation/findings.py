@@ -186,23 +186,24 @@ def _changes(claim: Claim, own: Sequence[Scope], told: Mapping[tuple[str, ...], 
                 yield head, both, Question(subject, now, then)
 
 
-# What networks of equal FLOPs may differ in: a column of the frame, its name, and how it is known.
-AXES = (
-    ("macs", "training FLOPs of an image", "counted"),
-    ("activations", "activations", "counted"),
-    ("step_bytes", "memory of a training step", "one benchmark"),
-    ("step_seconds", "time of a training step", "one benchmark"),
-)
+# What networks of equal FLOPs may differ in: columns of the frame, with names.
+AXES = {
+    "macs": "training FLOPs of an image",
+    "activations": "activations",
+    "step_bytes": "memory of a training step",
+    "step_seconds": "time of a training step",
+}
 
 
 def costs(parts: Sequence[Scope]) -> list[Finding]:
     """On each axis the costliest over the cheapest rule, at the largest cost in FLOPs that they share; supported where they are no
     further apart than matching leaves them. Networks do not depend on the setting: the first one's are looked at."""
     first = {(scope.baseline, scope.cost): scope for scope in reversed(parts)}
-    return [finding for scope in reversed(first.values()) for axis in AXES for finding in _spread(scope, *axis)]
+    return [finding for scope in reversed(first.values()) for column in AXES for finding in _spread(scope, column)]
 
 
-def _spread(scope: Scope, column: str, name: str, known: str) -> list[Finding]:
+def _spread(scope: Scope, column: str) -> list[Finding]:
+    """The finding on one axis; none where fewer than two rules are known on it."""
     arms = _equals(scope)
     values = {arm.rule: value for arm in arms if not math.isnan(value := float(getattr(arm, column, math.nan)))}
     if len(values) < 2:
@@ -211,8 +212,10 @@ def _spread(scope: Scope, column: str, name: str, known: str) -> list[Finding]:
     verdict = SUPPORTED if max(ratios.values()) <= (1 + TOLERANCE) / (1 - TOLERANCE) else CONTRADICTED
     statement = "FLOPs stand for what a network costs (section 3.3, equation 3)."
     ranked = [f"{rule} {ratio:.2f}" for rule, ratio in ratios.items()]
+    device = next(arm.step_device for arm in arms if arm.rule in values) if column.startswith("step_") else ""
+    known = f"a median on {device}" if device else "counted"
     note = ", ".join(ranked if len(ranked) < 9 else [*ranked[:4], "...", *ranked[-4:]]) + f"; {known}, so no interval"
-    head = ("costs", statement, scope.baseline, "", scope.cost, f"{name} {scope.at(arms[0])}")
+    head = ("costs", statement, scope.baseline, "", scope.cost, f"{AXES[column]} {scope.at(arms[0])}")
     return [Finding(*head, verdict, "x", max(ratios.values()), note=note)]
 
 
