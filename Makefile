@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
-STUDIES := balance figure3 figure4 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
+STUDIES := balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
 ARGS :=
 STUDY ?= quick
 

@@ -108,9 +108,11 @@ class ConvNet(nn.Module):
                 if block.identity:
                     nn.init.zeros_(module.get_submodule(block.convolutions[-1].name)[1].weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.head(self.blocks(self.pool(self.stem(x))))  # (N, features, h, w)
-        return self.classifier(self.dropout(x.mean((2, 3))))
+    def features(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, features, h, w)
+        return self.head(self.blocks(self.pool(self.stem(x))))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, classes)
+        return self.classifier(self.dropout(self.features(x).mean((2, 3))))
 
 
 def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:

@@ -117,7 +117,7 @@ def _jobs(cfg: DictConfig, overrides: Sequence[str], setting: str, arms: Sequenc
     planned = expand(**(conditions(cfg) | {"setting": setting}), arms=arms, seeds=[typed("seed", seed, int) for seed in seeds])
     kept = [word for word in overrides if _key(word) not in ("format", "size", *SET_BY_STUDY) and not word.startswith("scaling.")]
     kept += [f"setting={_quoted(setting)}"] if setting else []
-    return [Job(entry, (*kept, *arm_overrides(entry.arm), f"seed={entry.run.seed}", f"expect={entry.run.id}")) for entry in planned]
+    return [Job(entry, (*kept, *arm_overrides(entry.arm), f"seed={entry.run.seed}", f"expect={_quoted(entry.run.id)}")) for entry in planned]
 
 
 class _Study:

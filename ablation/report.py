@@ -133,7 +133,12 @@ def report(results: Results) -> list[tuple[str, str]]:
     if results.done:
         results.folder.mkdir(parents=True, exist_ok=True)
         results.frame.to_csv(results.folder / "runs.csv", index=False)
-        lines += [*write_findings(results), *write_fitted(results), ("Table", str(write_table(results_rows(results), results.folder)))]
+        lines += [
+            *write_findings(results),
+            *write_fitted(results),
+            *write_activation_maps(results),
+            ("Table", str(write_table(results_rows(results), results.folder))),
+        ]
     return lines
 
 
@@ -174,6 +179,24 @@ def write_fitted(results: Results) -> list[tuple[str, str]]:
     words += [f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")]
     path.write_text("\n".join(words) + "\n")
     return [(f"Best triple {best['rule']}", str(path))]
+
+
+def write_activation_maps(results: Results) -> list[tuple[str, str]]:
+    """Class activation maps of a study that keeps its weights; of any other nothing."""
+    if not results.wanted.execution.keep_weights:
+        return []
+    from ablation.activation import activation_figure, examples, maps_of  # torch, only where there are weights
+
+    first = {entry.arm: entry for entry in reversed(results.wanted.planned) if entry.run.id in results.done}
+    found = [maps for entry in reversed(first.values()) if (maps := maps_of(entry, results.wanted.execution))]
+    if not found:
+        return []
+    data = results.wanted.planned[0].run.data
+    path = results.folder / "activation.png"
+    with style():
+        figure = activation_figure(examples(data, results.wanted.execution.cache, data.native), found, note(results))
+        figure.savefig(path, dpi=144, metadata={"Software": None})
+    return [("Class activation maps (Fig. 7)", str(path))]
 
 
 def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:

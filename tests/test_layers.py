@@ -39,6 +39,7 @@ ORDER = [
     ["paper"],
     ["recount"],
     ["drawing"],
+    ["activation"],
     ["figures"],
     ["search_figures"],
     ["progress"],

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hydra import compose
 
 from ablation.baselines import MINI
 from ablation.compose import hydra
-from ablation.config import Data
+from ablation.config import Data, Run
 from ablation.cost import cost
 from ablation.data import resize
 from ablation.planning import Plan, plan
@@ -40,6 +41,14 @@ def test_parts_are_told_apart_and_share_what_is_the_same() -> None:
         assert native.run.network == enlarged.run.network
         assert (native.run == enlarged.run) == (native.arm.phi == 0)  # at 32 px there is nothing to enlarge
         assert enlarged.run.data.detail == (None if enlarged.arm.phi == 0 else 32)
+
+
+def test_a_run_id_that_reads_like_a_number_stays_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2e4113010340 is a run id as likely as any other, and to YAML it is infinite."""
+    monkeypatch.setattr(Run, "id", property(lambda run: "2e4113010340"))
+    with hydra():
+        [job] = plan(["scaling=depth", "phi=1"]).jobs
+        assert compose("config", list(job.overrides)).expect == "2e4113010340"
 
 
 def test_a_part_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
