@@ -142,6 +142,6 @@ def headed(figure: Figure, title: str, table: pd.DataFrame, *notes: str) -> Figu
     without = "no interval: one seed" if seeds[-1] < 2 else "no interval: no spread over seeds"
     shown = "mean over seeds with 95 % t interval" if table["low"].notna().any() else without
     parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
-    parts += [f"{count} runs {name}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
+    parts += [f"{name}: {count}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
     figure.supxlabel("\n".join([*table.attrs.get("note", []), *notes, " · ".join(parts)]), fontsize=9, color="0.35")
     return figure
