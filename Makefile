@@ -10,7 +10,16 @@ STUDIES := balance figure3 figure4 figure7 figure8 table3 table7 star star-check
 ARGS :=
 STUDY ?= quick
 
-.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray oracle chaos lint check check-statistics \
+# Of `make bundle`: what the other machine is, and what it has already. HAS= takes torch too, with the CUDA libraries of its default build.
+BUNDLE ?= bundle
+FOR_PYTHON ?= 3.12
+FOR_ARCH ?= x86_64
+FOR_GLIBC ?= 28
+HAS ?= torch
+TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
+DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
+
+.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -78,6 +87,27 @@ lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff format --check
 
 check: lint test ## lint and test, what CI runs
+
+bundle: ## wheels for a machine without a network, into bundle/ (FOR_PYTHON=3.12 FOR_ARCH=x86_64; HAS="torch ..." are left out)
+	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(BUNDLE) --constraint constraints.txt antlr4-python3-runtime
+	grep == constraints.txt | grep -vi $(patsubst %,-e '^%==',antlr4-python3-runtime torch $(HAS)) > $(BUNDLE)/requirements.txt
+	$(DOWNLOAD) --no-deps --requirement $(BUNDLE)/requirements.txt 'setuptools>=77'
+	$(if $(filter torch,$(HAS)),,$(DOWNLOAD) --constraint constraints.txt torch)
+	du -sh $(BUNDLE)
+
+unbundle: ## there: install bundle/ without a network, into .venv, which sees what PYTHON has; or into TARGET=folder
+ifdef TARGET
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(TARGET) $(BUNDLE)/*.whl
+else
+	test -x $(BIN)/python || $(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/python -m pip install --quiet --no-index --no-deps $(BUNDLE)/*.whl
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $(INSTALLED)
+endif
+
+test-bundle: ## bundle for this Python, unbundle without a network, train there
+	PYTHON=$(PYTHON) tests/bundle.sh
 
 clean: ## remove figures and caches; records and .venv stay
 	find results -mindepth 1 -maxdepth 1 ! -name readme -exec rm -rf {} +
