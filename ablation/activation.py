@@ -16,7 +16,7 @@ from ablation.model import ConvNet
 from ablation.records import weights_path
 from ablation.study import Planned
 
-EXAMPLES = 6  # images shown
+EXAMPLES = 4  # images shown
 
 
 @dataclass(frozen=True)

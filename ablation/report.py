@@ -195,7 +195,7 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
     path = results.folder / "activation.png"
     with style():
         figure = activation_figure(examples(data, results.wanted.execution.cache, data.native), found, note(results))
-        figure.savefig(path, dpi=144, metadata={"Software": None})
+        figure.savefig(path, dpi=96, metadata={"Software": None})
     return [("Class activation maps (Fig. 7)", str(path))]
 
 
