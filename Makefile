@@ -19,7 +19,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -105,6 +105,9 @@ else
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $(INSTALLED)
 endif
+
+test-package: ## the wheel in a fresh environment, used from another folder
+	bash tests/package.sh $(PYTHON)
 
 test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
