@@ -50,17 +50,20 @@ def survivors(rung: pd.DataFrame) -> set[str]:
 
 
 def star(frame: pd.DataFrame) -> StarFit:
-    """The star fit of a frame: errors are means over seeds, with standard errors from the variance pooled over the networks.
+    """The star fit of a frame: errors are means over seeds, with standard errors from statistics.Sample, none below the median network's:
+    that few seeds happen to agree does not make a mean exact, nor should one network carry the fit.
 
     Raises ValueError for fewer networks than the fit needs, and for one seed, which gives no standard error.
     """
     runs, places = sample(frame)
-    if np.isnan(runs.deviation):
+    means = {place: runs.mean(place) for place in np.flatnonzero(runs.runs)}
+    spread = np.nanmedian([float(mean.error) for mean in means.values()]) if (runs.runs > 1).any() else np.nan
+    if np.isnan(spread):
         raise ValueError("the star fit needs two seeds or more of some network: study.seeds=[0,1,2]")
     networks = frame.groupby(places, sort=False)[["depth", "width", "resolution"]].first()
     networks = networks[runs.runs[networks.index] > 0]
-    errors = np.array([1 - float(runs.mean(place).effect) for place in networks.index])
-    deviations = runs.deviation / np.sqrt(runs.runs[networks.index])
+    errors = np.array([1 - float(means[place].effect) for place in networks.index])
+    deviations = np.array([np.fmax(float(means[place].error), spread) for place in networks.index])
     return fit_star(networks.to_numpy(float), errors, deviations, np.random.default_rng(SEED))
 
 

@@ -71,8 +71,7 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     ax.grid(visible=False)
     figure.colorbar(image, ax=ax, label=f"{table['split'].iloc[0]} accuracy behind the rung's best (points)", shrink=0.85)
     ax.legend(loc="upper right", frameon=False)
-    rungs = ", ".join(dict.fromkeys(table.sort_values("rung")["epochs"]))
-    what = f"points behind the best of the last rung that a candidate reached; rungs: {rungs}"
+    what = "points behind the best of the last rung that a candidate reached; a rung for each number of epochs"
     return headed(figure, f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost", table, what)
 
 

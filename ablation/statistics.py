@@ -93,11 +93,6 @@ class Sample:
         return self.contrast(np.eye(self.count)[network])
 
     @cached_property
-    def deviation(self) -> Floats:
-        """The standard deviation over the seeds of a network, pooled over networks."""
-        return np.sqrt(self._within[0])
-
-    @cached_property
     def runs(self) -> NDArray[np.intp]:
         """Runs of each network (count,)."""
         return np.bincount(self.networks, minlength=self.count)
