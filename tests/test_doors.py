@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -237,10 +238,12 @@ def test_every_command_of_the_readme_is_real() -> None:
     assert len(commands) > 8
     targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {word for line in targets for word in line.split()} | set(STUDIES)
+    variables = set(re.findall(r"^([A-Z_]+) \?= ", (ROOT / "Makefile").read_text(), re.M))
     for command in commands:
-        words = command.split()
+        words = shlex.split(command)
         if words[0] == "make":
-            assert set(words[1:]) <= targets, command
+            assert {word for word in words[1:] if "=" not in word} <= targets, command
+            assert {word.split("=")[0] for word in words[1:] if "=" in word} <= variables, command
         elif words[:2] == ["python", "-m"]:
             rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help", *BENCHES)]
             if any("path=" in word for word in rest):
