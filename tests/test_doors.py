@@ -1,5 +1,6 @@
 """The commands as a person types them, in processes of their own."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -123,6 +124,13 @@ def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_pa
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("error: ")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
+def test_a_launcher_that_is_not_installed_is_named_with_the_way_out(door: Door) -> None:
+    done = door("run", "-m", "hydra/launcher=ray", "seed=0,1", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: hydra-ray-launcher is not installed: pip install hydra-ray-launcher\n"
 
 
 @pytest.mark.parametrize("words", ["seed=-1", "scaling=depth cost=matched phi=0.5"])
