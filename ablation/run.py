@@ -172,10 +172,15 @@ def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str,
 
 def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
     """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost for good) answers for all."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # its KeyboardInterrupt is the one exception that ends Ray's waiting
     try:
         returns = launch(overrides)
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
     except Exception as error:
         return [one_line(error)] * len(overrides)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     return [one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value for job in returns]
 
 

@@ -1,7 +1,9 @@
 """The commands as a person types them, in processes of their own."""
 
+import importlib.util
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +126,13 @@ def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
+def test_a_launcher_that_is_not_installed_is_named_with_the_way_out(door: Door) -> None:
+    done = door("run", "-m", "hydra/launcher=ray", "seed=0,1", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: hydra-ray-launcher is not installed: pip install hydra-ray-launcher\n"
+
+
 @pytest.mark.parametrize("words", ["seed=-1", "scaling=depth cost=matched phi=0.5"])
 def test_run_refuses_before_training(door: Door, words: str) -> None:
     for mode in ([], ["-m"]):
@@ -237,10 +246,12 @@ def test_every_command_of_the_readme_is_real() -> None:
     assert len(commands) > 8
     targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.M))
     targets = {word for line in targets for word in line.split()} | set(STUDIES)
+    variables = set(re.findall(r"^([A-Z_]+) \?= ", (ROOT / "Makefile").read_text(), re.M))
     for command in commands:
-        words = command.split()
+        words = shlex.split(command)
         if words[0] == "make":
-            assert set(words[1:]) <= targets, command
+            assert {word for word in words[1:] if "=" not in word} <= targets, command
+            assert {word.split("=")[0] for word in words[1:] if "=" in word} <= variables, command
         elif words[:2] == ["python", "-m"]:
             rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help", *BENCHES)]
             if any("path=" in word for word in rest):

@@ -13,8 +13,6 @@ import pytest
 
 from tests.conftest import ROOT, TINY
 
-# As TINY, for as many epochs as it takes to disturb it.
-LONG = (*(word for word in TINY if "epochs=2" not in word), "recipe.epochs=300")
 UNEQUAL = ("seconds", "total_seconds", "images_per_second", "peak_memory", "finished")  # between two trainings of one run
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -35,6 +33,11 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+def training(epochs: int) -> tuple[str, ...]:
+    """As TINY, for as many epochs as it takes to disturb it."""
+    return (*(word for word in TINY if not word.startswith("recipe.epochs")), f"recipe.epochs={epochs}")
 
 
 def output(process: subprocess.Popen[str], status: int = 0) -> str:

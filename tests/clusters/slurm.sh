@@ -1,30 +1,32 @@
 #!/usr/bin/env bash
 # Runs a command inside a Slurm cluster of its own: this machine as one node with four CPUs and two fake GPUs, partitions `main` and `high`
 # (which preempts main), accounting. The cluster ends with the command, whose exit status is passed on.
-#   tests/clusters/slurm.sh COMMAND...      a shell, say: tests/clusters/slurm.sh bash
-#   ACCOUNTING=0 tests/clusters/slurm.sh COMMAND...      without sacct, as some small clusters are
+#   tests/clusters/slurm.sh COMMAND...                a shell, say: tests/clusters/slurm.sh bash
+#   ACCOUNTING=0 tests/clusters/slurm.sh COMMAND...   without sacct, as some small clusters are
 # Everything lives in a temporary folder and on ports of its own, so a Slurm that is already here is left alone. What is missing comes from
-# apt-get; where that cannot be, one line says so and nothing runs.
+# apt-get; without root, or where there is neither, one line says so and nothing runs.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin
 
+skip() {
+  echo "skipped: $1"
+  exit 0
+}
+[ "$(id -u)" = 0 ] || skip "a Slurm with devices for GPUs takes root"
 packages=(slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins slurmdbd mariadb-server)
 if ! type munged slurmctld slurmd slurmdbd mariadbd >/dev/null 2>&1; then
-  if [ "$(id -u)" != 0 ] || ! type apt-get >/dev/null 2>&1; then
-    echo "skipped: no Slurm here, and installing it (${packages[*]}) takes root and apt-get"
-    exit 0
-  fi
+  type apt-get >/dev/null 2>&1 || skip "no Slurm here, and no apt-get to install it (${packages[*]})"
   apt-get update -qq
-  # As packages these are system services; here nothing but what this script starts shall run.
-  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 
 home=$(mktemp -d /tmp/ablation-slurm.XXXXXX)
+export SLURM_CONF=$home/slurm.conf
 host=$(hostname -s)
 daemons=()
 
 stop() {
-  scancel --quiet --user="$(id -un)" 2>/dev/null || true
+  scancel --quiet --user=root 2>/dev/null || true
   (await 30 idle) 2>/dev/null || true
   for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do # in the reverse of their order: each flushes to the one before it
     kill "${daemons[i]}" 2>/dev/null || true
@@ -66,8 +68,8 @@ ClusterName=ablation
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=26817
 SlurmdPort=26818
-SlurmUser=$(id -un)
-SlurmdUser=$(id -un)
+SlurmUser=root
+SlurmdUser=root
 # cred_expire is also how long a requeued job waits; its default is two minutes.
 AuthInfo=socket=$home/munge.socket,cred_expire=5
 StateSaveLocation=$home/state
@@ -83,12 +85,12 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-KillWait=5
+KillWait=2
 GresTypes=gpu
 # More CPUs than the machine may have, so that every machine is the same cluster.
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=4 Gres=gpu:2
-PartitionName=main Nodes=$host Default=YES PriorityTier=1 GraceTime=5
+PartitionName=main Nodes=$host Default=YES PriorityTier=1 GraceTime=1
 PartitionName=high Nodes=$host PriorityTier=2 PreemptMode=OFF
 END
 if [ "${ACCOUNTING:-1}" = 1 ]; then
@@ -102,7 +104,7 @@ END
 DbdHost=$host
 DbdAddr=127.0.0.1
 DbdPort=26819
-SlurmUser=$(id -un)
+SlurmUser=root
 AuthInfo=socket=$home/munge.socket
 PidFile=$home/slurmdbd.pid
 StorageType=accounting_storage/mysql
@@ -112,14 +114,13 @@ StorageUser=root
 END
 fi
 
-export SLURM_CONF=$home/slurm.conf
 (umask 077 && dd if=/dev/urandom of="$home/munge.key" bs=1024 count=1 status=none)
 start munged munged --foreground --force --key-file="$home/munge.key" --socket="$home/munge.socket" \
   --pid-file="$home/munge.pid" --log-file="$home/munge.log" --seed-file="$home/munge.seed"
 await 10 munge --no-input --socket="$home/munge.socket"
 if [ "${ACCOUNTING:-1}" = 1 ]; then
-  mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$home/mysql" --auth-root-authentication-method=normal --skip-test-db >"$home/mariadb-install.log" 2>&1
-  start mariadbd mariadbd --no-defaults --user="$(id -un)" --datadir="$home/mysql" --socket="$home/mysql.socket" --bind-address=127.0.0.1 --port=26820
+  mariadb-install-db --no-defaults --user=root --datadir="$home/mysql" --auth-root-authentication-method=normal --skip-test-db >"$home/mariadb-install.log" 2>&1
+  start mariadbd mariadbd --no-defaults --user=root --datadir="$home/mysql" --socket="$home/mysql.socket" --bind-address=127.0.0.1 --port=26820
   await 30 mariadb-admin --no-defaults --socket="$home/mysql.socket" ping
   start slurmdbd slurmdbd -D
   await 30 sacctmgr --noheader list cluster

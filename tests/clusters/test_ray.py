@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters.conftest import LONG, Start, output, progress, records, wait_for
+from tests.clusters.conftest import Start, output, progress, records, training, wait_for
 from tests.clusters.devices import assert_each_its_own
 from tests.conftest import ROOT, TINY
 
@@ -43,8 +43,8 @@ def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: 
 
 
 def test_a_run_whose_worker_is_killed_goes_on_from_its_checkpoint_in_another(start: Start, tmp_path: Path) -> None:
-    undisturbed = start(*LONG, "runs=undisturbed")
-    sweep = start(*RAY, "seed=0", *LONG)
+    undisturbed = start(*training(300), "runs=undisturbed")
+    sweep = start(*RAY, "seed=0", *training(300))
     wait_for(lambda: progress(tmp_path / "runs")["epoch"] >= 10)
     killed = progress(tmp_path / "runs")
     os.kill(killed["pid"], signal.SIGKILL)
@@ -53,3 +53,14 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_checkpoint_in_another(sta
     output(sweep)
     output(undisturbed)
     assert records(tmp_path / "runs") == records(tmp_path / "undisturbed")
+
+
+def test_ctrl_c_ends_the_command_and_its_tasks_at_once(start: Start, tmp_path: Path) -> None:
+    words = (*RAY, "seed=0", *training(300))
+    sweep = start(*words)
+    wait_for(lambda: progress(tmp_path / "runs")["epoch"] > 0)
+    sweep.send_signal(signal.SIGINT)
+    text, _ = sweep.communicate(timeout=30)
+    assert sweep.returncode == 128 + signal.SIGINT
+    assert "1 of 1 runs are missing" in text and text.rstrip().endswith("hydra/launcher=ray")
+    wait_for(lambda: not Path(f"/proc/{progress(tmp_path / 'runs')['pid']}").exists())

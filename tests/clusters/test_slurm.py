@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clusters.conftest import LONG, Start, output, progress, records, wait_for
+from tests.clusters.conftest import Start, output, progress, records, training, wait_for
 from tests.clusters.devices import assert_each_its_own
 from tests.conftest import TINY
 
@@ -34,8 +34,8 @@ def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: 
 
 def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start: Start, tmp_path: Path) -> None:
     """USR2 is what Slurm sends before the time limit; here it comes without the wait."""
-    undisturbed = start(*LONG, "runs=undisturbed")
-    sweep = start(*SLURM, "seed=0", *LONG)
+    undisturbed = start(*training(300), "runs=undisturbed")
+    sweep = start(*SLURM, "seed=0", *training(300))
     runs, seen = tmp_path / "runs", []
 
     def past(after: int) -> bool:
@@ -60,12 +60,14 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start:
 
 
 def test_after_scancel_the_same_command_finishes_only_that_run(start: Start, tmp_path: Path) -> None:
-    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *LONG)
+    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(150))
     sweep = start(*words)
     wait_for(lambda: len(queue("RUNNING")) == 2 and progress(runs)["epoch"] > 0)
-    slurm("scancel", queue("RUNNING")[0])
+    cancelled = queue("RUNNING")[0]
+    slurm("scancel", cancelled)
     text = output(sweep, status=1)
-    assert "runs are missing" in text and "this trains the rest: python -m ablation.run -m" in text
+    assert "1 of 3 runs are missing" in text and f"Slurm's job {cancelled} ended without an answer (CANCELLED" in text
+    assert "this trains the rest: python -m ablation.run -m" in text and "hydra/launcher=slurm" in text.splitlines()[-1]
     wait_for(lambda: not queue())
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*/record.json")}
     assert len(written) == 2
