@@ -109,8 +109,9 @@ def test_a_network_that_shows_no_variance_of_its_own_is_judged_by_the_pooled_one
     values, networks = np.concatenate([FOUR, 20 * OTHERS, [0.5, 0.5, 0.5, 0.5], [0.5]]), np.repeat([0, 1, 2, 3], [4, 4, 4, 1])
     runs = Sample(values, networks, np.array([0, 1, 2, 3] * 3 + [0]), 4)
     assert runs.unequal
-    assert float(runs.mean(2).error) == pytest.approx(float(runs.deviation) / 2)
-    assert float(runs.mean(3).error) == pytest.approx(float(runs.deviation))
+    pooled = math.sqrt((FOUR.var() + (20 * OTHERS).var()) * 4 / 9)
+    assert float(runs.mean(2).error) == pytest.approx(pooled / 2)
+    assert float(runs.mean(3).error) == pytest.approx(pooled)
     assert float(runs.mean(0).error) == pytest.approx(stats.sem(FOUR))
 
 
