@@ -35,10 +35,14 @@ def resumable(path: Path) -> Path | None:
 
 
 class Atomic(TorchCheckpointIO):
-    """Lightning's checkpoints through `save`. One that cannot be written is said in one line and the run goes on: only a kill would miss it."""
+    """Lightning's checkpoints through `save`. One that cannot be written is said once and the run goes on: only a kill would miss it."""
+
+    said = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         try:
             save(checkpoint, Path(path))
         except OSError as error:
-            log.warning("no checkpoint this epoch: %s", error.strerror)
+            if not self.said:
+                log.warning("this run goes on without a checkpoint: %s", str(error.strerror).split(";")[0])
+            self.said = True

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -85,13 +85,8 @@ def _attempt(planned: Planned, execution: Execution, device: torch.device) -> Re
         write_record(execution.runs, record)
         checkpoint_path(execution.runs, run.id).unlink(missing_ok=True)
     finally:
-        tracker.finish(None if record is None else _summary(record))
+        tracker.finish(record)
     return record
-
-
-def _summary(record: Record) -> dict[str, Any]:
-    values = dataclasses.asdict(record)
-    return {name: values[name] for name in ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds")}
 
 
 def _train(
@@ -206,6 +201,8 @@ class Watch(Callback):
         self.history, self.seconds, self.before = state["history"], state["seconds"], state["before"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for row in self.history[:-1]:  # after a resume; W&B may have lost what it had not written yet
+            self.track(row)
         self.publish()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -241,13 +238,17 @@ class Watch(Callback):
         self.publish()
 
     def publish(self) -> None:
-        """Show the newest row to whoever looks; after a resume once more, since the run may have ended before it was shown."""
+        """Show the newest row to whoever looks."""
         row = self.history[-1] if self.history else {"epoch": 0}
         about = {"label": self.planned.label, "host": platform.node(), "pid": os.getpid(), "seconds": self.total_seconds()}
         with contextlib.suppress(OSError):  # only a view; the record is what must be written
             write_json(self.progress, about | {"epochs": self.planned.run.recipe.epochs, **row})
         if self.history:
-            self.tracker.epoch({name: value for name, value in row.items() if value is not None})
+            self.track(row)
+
+    def track(self, row: Mapping[str, Any]) -> None:
+        """One row for W&B."""
+        self.tracker.epoch({name: value for name, value in row.items() if value is not None})
 
 
 def finite(value: float | None) -> float | None:

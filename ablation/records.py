@@ -57,6 +57,11 @@ class Record:
     finished: str = ""
     results_version: int = RESULTS_VERSION
 
+    @property
+    def reported(self) -> float:
+        """The accuracy to show: on the evaluation split, or on validation where that split stayed closed."""
+        return self.val_accuracy if self.accuracy is None else self.accuracy
+
 
 def record_path(runs: Path, run_id: str) -> Path:
     """Where the record of a run lies."""
