@@ -29,7 +29,7 @@ def resumable(path: Path) -> Path | None:
         return None
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError and others, by where the file ends
         log.warning("%s is cut short (%s): the run starts from its beginning", path, str(error).split("\n")[0])
-        path.unlink()
+        path.unlink(missing_ok=True)
         return None
     return path
 

@@ -127,6 +127,9 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     Incomplete after everything that could be done is done.
     """
     wanted = plan(words)
+    if wanted.execution.devices > 1:
+        way_out = "split a single run (no -m, no study=), or drop devices= and let the launcher run several side by side"
+        raise ValueError(f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}")
     while True:
         _train_all(wanted, launch, launcher)
         if not wanted.follows:
