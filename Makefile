@@ -19,7 +19,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study figures bench-networks audit $(STUDIES) test test-slurm test-ray test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study figures status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,12 @@ $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks 
 
 figures: $(INSTALLED) ## draw every figure that has records
 	$(BIN)/python -m ablation.report
+
+status: $(INSTALLED) ## the state of every run of a study, live while one is running (STUDY=quick)
+	$(BIN)/python -m ablation.status study=$(STUDY) $(ARGS)
+
+wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has been uploaded is left out
+	$(BIN)/python -m ablation.sync $(ARGS)
 
 bench-networks: $(INSTALLED) ## time and memory of a step of each network of a study, alone (STUDY=quick)
 	$(BIN)/python -m ablation.bench networks study=$(STUDY) $(ARGS)

@@ -29,16 +29,20 @@ def resumable(path: Path) -> Path | None:
         return None
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError and others, by where the file ends
         log.warning("%s is cut short (%s): the run starts from its beginning", path, str(error).split("\n")[0])
-        path.unlink()
+        path.unlink(missing_ok=True)
         return None
     return path
 
 
 class Atomic(TorchCheckpointIO):
-    """Lightning's checkpoints through `save`. One that cannot be written is said in one line and the run goes on: only a kill would miss it."""
+    """Lightning's checkpoints through `save`. One that cannot be written is said once and the run goes on: only a kill would miss it."""
+
+    said = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         try:
             save(checkpoint, Path(path))
         except OSError as error:
-            log.warning("no checkpoint this epoch: %s", error.strerror)
+            if not self.said:
+                log.warning("this run goes on without a checkpoint: %s", str(error.strerror).split(";")[0])
+            self.said = True

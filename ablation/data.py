@@ -327,16 +327,19 @@ def check_digest(data: Data, found: str, runs: Path) -> None:
 class Batches:
     """Training batches from a split that lies on the device: an iterable of (images float (B, 3, side, side), labels (B,)).
 
-    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped.
+    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of `ranks` processes that train one
+    network together, each takes its part of every batch.
     """
 
-    def __init__(self, images: Images, recipe: Recipe, seed: int, epoch: Callable[[], int]) -> None:
+    def __init__(self, images: Images, recipe: Recipe, seed: int, epoch: Callable[[], int], rank: int = 0, ranks: int = 1) -> None:
         if len(images) < recipe.batch_size:
             raise ValueError(f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; take a smaller batch")
+        if recipe.batch_size % ranks:
+            raise ValueError(f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; take another number")
         self.side = images.pixels.shape[1]
         self.margin = round(recipe.shift * self.side)
         self.padded, self.labels = _reflect(images.pixels, self.margin), images.labels
-        self.recipe, self.seed, self.epoch = recipe, seed, epoch
+        self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
     def __len__(self) -> int:
         return len(self.labels) // self.recipe.batch_size
@@ -350,8 +353,9 @@ class Batches:
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
         boxes = random_boxes(count, self.recipe.crop, draw) if self.recipe.crop < 1 else torch.empty(count, 0)
         order, shifts, flips, boxes = (drawn.to(device) for drawn in (order, shifts, flips, boxes))
-        for start in range(0, count, size):
-            part = slice(start, start + size)
+        own = size // self.ranks
+        for start in range(self.rank * own, count, size):
+            part = slice(start, start + own)
             pixels = self._gather(order[part], shifts[:, part], flips[part])
             images = normalise(pixels)
             yield (crop(images, boxes[part]) if boxes.shape[1] else images), self.labels[order[part]]

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,22 +17,39 @@ from filelock import FileLock, Timeout
 from ablation.config import Execution
 
 GIB = 2**30
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in each period of so many, or `max`
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one process of a run computes: the devices of the run, and which of its processes this is. The first one does the writing."""
+
+    devices: tuple[torch.device, ...]
+    rank: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.devices[self.rank]
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
 
 
 @contextlib.contextmanager
-def devices_of(execution: Execution) -> Iterator[list[torch.device]]:
+def devices_of(execution: Execution) -> Iterator[tuple[torch.device, ...]]:
     """The devices of one run, its own while this is open: GPUs, or as many shares of them, as they become free, else the CPU.
 
     A share is gpu_memory, held to by torch's allocator, or the whole GPU; sweeps that run on one machine together should agree on it.
     Raises ValueError where there are fewer GPUs than `devices`.
     """
     if not on_gpu(execution.accelerator):
-        yield [torch.device("cpu")] * execution.devices
+        yield (torch.device("cpu"),) * execution.devices
         return
     with _taken(execution) as indices:
         if execution.gpu_memory is not None:
             torch.cuda.set_per_process_memory_fraction(min(1.0, execution.gpu_memory / memory(indices[0])), indices[0])
-        yield [torch.device("cuda", index) for index in indices]
+        yield tuple(torch.device("cuda", index) for index in indices)
 
 
 def on_gpu(accelerator: str) -> bool:
@@ -91,8 +109,8 @@ def cores() -> int:
     """CPU cores that this process may use: its affinity and, in a container, its control group's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        allowed = min(allowed, max(1, int(quota) // int(period)))  # `max` for no quota is no number
+        quota, period = QUOTA.read_text().split()
+        allowed = min(allowed, max(1, int(quota) // int(period)))
     return allowed
 
 

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
@@ -25,13 +26,14 @@ from ablation.checkpoints import Atomic, resumable, save
 from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
 from ablation.data import Batches, Images, Splits, check_digest, load
-from ablation.devices import device_name, devices_of, peak_memory
+from ablation.devices import Place, device_name, devices_of, peak_memory
 from ablation.model import ConvNet
+from ablation.processes import together
 from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
 from ablation.states import finished, hold
 from ablation.study import Planned
 from ablation.tracking import Tracker
-from ablation.training import Averaging, Classifier, GiveSignalsBack, measure
+from ablation.training import Averaging, Classifier, GiveSignalsBack, measure, synchronised
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
@@ -48,11 +50,27 @@ def execute(planned: Planned, execution: Execution, wait: bool = False) -> Recor
     """
     if record := finished(execution, planned.run):
         return record
-    with hold(execution.runs, planned.run.id, wait), _memory_in_words(planned.run):
+    with hold(execution.runs, planned.run.id, wait):
         if record := finished(execution, planned.run):  # by whoever had the lock
             return record
+        for draft in (execution.runs / planned.run.id).glob(".*"):  # of a process that was killed while it wrote
+            draft.unlink()
         with devices_of(execution) as devices:
-            return _attempt(planned, execution, devices[0])
+            return (_attempt if len(devices) == 1 else _together)(planned, execution, Place(devices))
+
+
+def _together(planned: Planned, execution: Execution, place: Place) -> Record:
+    """One run over several devices: a fresh process for each, from which Lightning makes one group."""
+    port = find_free_network_port()
+    places = [dataclasses.replace(place, rank=rank) for rank in range(len(place.devices))]
+    return together(_member, [(planned, execution, member, port) for member in places])[0]
+
+
+def _member(planned: Planned, execution: Execution, place: Place, port: int) -> Record:
+    os.environ |= {"LOCAL_RANK": str(place.rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    record = _attempt(planned, execution if place.first else dataclasses.replace(execution, wandb="disabled"), place)
+    torch.distributed.destroy_process_group()
+    return record
 
 
 @contextlib.contextmanager
@@ -69,10 +87,8 @@ def _memory_in_words(run: Run) -> Iterator[None]:
         raise OutOfMemory(f"{where} ran out of memory with {asked}; take {ways}") from error
 
 
-def _attempt(planned: Planned, execution: Execution, device: torch.device) -> Record:
+def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
-    for draft in (execution.runs / run.id).glob(".*"):  # of a process that was killed while it wrote
-        draft.unlink()
     torch.set_num_threads(execution.threads)
     splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
     check_digest(run.data, splits.digest, execution.runs)
@@ -81,40 +97,38 @@ def _attempt(planned: Planned, execution: Execution, device: torch.device) -> Re
     tracker = Tracker(planned, execution, config | {"seed": run.seed, "cost": planned.arm.cost})
     record = None
     try:
-        record = _train(planned, execution, device, splits, tracker, config, started)
-        write_record(execution.runs, record)
-        checkpoint_path(execution.runs, run.id).unlink(missing_ok=True)
+        with _memory_in_words(run):
+            record = _train(planned, execution, place, splits, tracker, config, started)
+        if place.first:
+            write_record(execution.runs, record)
+            checkpoint_path(execution.runs, run.id).unlink(missing_ok=True)
     finally:
-        tracker.finish(None if record is None else _summary(record))
+        tracker.finish(record)
     return record
 
 
-def _summary(record: Record) -> dict[str, Any]:
-    values = dataclasses.asdict(record)
-    return {name: values[name] for name in ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds")}
-
-
-def _train(
-    planned: Planned, execution: Execution, device: torch.device, splits: Splits, tracker: Tracker, config: dict[str, Any], started: float
-) -> Record:
-    run, recipe = planned.run, planned.run.recipe
+def _train(planned: Planned, execution: Execution, place: Place, splits: Splits, tracker: Tracker, config: dict[str, Any], started: float) -> Record:
+    run, recipe, device, ranks = planned.run, planned.run.recipe, place.device, len(place.devices)
     torch.manual_seed(run.seed)
     net = ConvNet(run.network, recipe.norm_momentum, recipe.dropout, recipe.drop_path, recipe.zero_init)
+    if ranks > 1:
+        net = synchronised(net, device)
     if recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     train, validation = splits.train.to(device), splits.validation.to(device)
     trainer: pl.Trainer
-    batches = Batches(train, recipe, run.seed, epoch=lambda: trainer.current_epoch)
+    batches = Batches(train, recipe, run.seed, epoch=lambda: trainer.current_epoch, rank=place.rank, ranks=ranks)
     module = Classifier(net, recipe, len(batches), run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
-    watch = Watch(planned, execution, validation, averaging, tracker, started)
+    watch = Watch(planned, execution, place, validation, averaging, tracker, started)
     with _quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.epochs,
             accelerator=device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
+            devices=[one.index for one in place.devices] if device.type == "cuda" else ranks,
+            strategy="ddp" if ranks > 1 else "auto",
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             gradient_clip_val=recipe.clip or None,
             callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
@@ -134,7 +148,7 @@ def _train(
     if splits.evaluation is not None:
         final["evaluation"] = measure(net, splits.evaluation.to(device), recipe.precision)
     watch.finish(final["val"])
-    if execution.keep_weights:
+    if execution.keep_weights and place.first:
         save(net.state_dict(), weights_path(execution.runs, run.id))
     accuracy, loss = final.get("evaluation", (None, None))
     counted, real = cost(run.network), planned.point.realised
@@ -161,6 +175,7 @@ def _train(
         images_per_second=trainer.global_step * recipe.batch_size / watch.seconds,
         peak_memory=peak_memory(device),
         device=device_name(device),
+        devices=ranks,
         threads=execution.threads,
         config=config,
         history=tuple(watch.history),
@@ -187,9 +202,16 @@ class Watch(Callback):
     """
 
     def __init__(
-        self, planned: Planned, execution: Execution, validation: Images, averaging: Averaging | None, tracker: Tracker, started: float
+        self,
+        planned: Planned,
+        execution: Execution,
+        place: Place,
+        validation: Images,
+        averaging: Averaging | None,
+        tracker: Tracker,
+        started: float,
     ) -> None:
-        self.planned, self.validation, self.averaging, self.tracker = planned, validation, averaging, tracker
+        self.planned, self.place, self.validation, self.averaging, self.tracker = planned, place, validation, averaging, tracker
         self.progress = execution.runs / planned.run.id / "progress.json"
         self.checkpoint = checkpoint_path(execution.runs, planned.run.id)
         self.history: list[dict[str, Any]] = []
@@ -206,6 +228,8 @@ class Watch(Callback):
         self.history, self.seconds, self.before = state["history"], state["seconds"], state["before"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for row in self.history[:-1]:  # after a resume; W&B may have lost what it had not written yet
+            self.track(row)
         self.publish()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -241,13 +265,19 @@ class Watch(Callback):
         self.publish()
 
     def publish(self) -> None:
-        """Show the newest row to whoever looks; after a resume once more, since the run may have ended before it was shown."""
+        """Show the newest row to whoever looks."""
+        if not self.place.first:
+            return
         row = self.history[-1] if self.history else {"epoch": 0}
         about = {"label": self.planned.label, "host": platform.node(), "pid": os.getpid(), "seconds": self.total_seconds()}
         with contextlib.suppress(OSError):  # only a view; the record is what must be written
             write_json(self.progress, about | {"epochs": self.planned.run.recipe.epochs, **row})
         if self.history:
-            self.tracker.epoch({name: value for name, value in row.items() if value is not None})
+            self.track(row)
+
+    def track(self, row: Mapping[str, Any]) -> None:
+        """One row for W&B."""
+        self.tracker.epoch({name: value for name, value in row.items() if value is not None})
 
 
 def finite(value: float | None) -> float | None:

@@ -55,12 +55,15 @@ def side_by_side(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], wid
         return [answer for _, answer in sorted(arriving, key=lambda pair: pair[0])]
 
 
-def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> None:
-    """Processes that need each other, all at once; raises the first `Died` and ends the others."""
+def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answers of processes that need each other, all at once; raises the first `Died` and ends the others."""
+    answers: dict[int, Any] = {}
     with contextlib.closing(fresh(task, calls, len(calls))) as arriving:
-        for _, answer in arriving:
+        for index, answer in arriving:
             if isinstance(answer, Died):
                 raise answer
+            answers[index] = answer
+    return [answers[index] for index in range(len(calls))]
 
 
 def _body(writer: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -60,9 +60,7 @@ class Progress:
 
 def accuracy(now: State) -> float | None:
     """The accuracy of a finished run, or the newest validation of one that goes on."""
-    if now.record:
-        return now.record.val_accuracy if now.record.accuracy is None else now.record.accuracy
-    return now.progress.get("val/accuracy")
+    return now.record.reported if now.record else now.progress.get("val/accuracy")
 
 
 def epochs(now: State) -> str:

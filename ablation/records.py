@@ -22,7 +22,8 @@ class Record:
 
     status: done, or diverged (the loss became NaN or infinite: a result, not a fault; its accuracies are those of the broken network).
     accuracy (evaluation split, None where it was not opened), val_accuracy, train_accuracy (unaugmented sample): fractions of 1, at the
-    final epoch. *_loss: mean cross-entropy. seconds: training without loading; images_per_second: training throughput; peak_memory: bytes.
+    final epoch. *_loss: mean cross-entropy. seconds: training without loading; images_per_second: training throughput; peak_memory: bytes
+    (of one device). devices: over which the run was split; threads: of each process on the CPU.
     depth, width, resolution: realised coefficients; cost: how they were asked for, nominal or matched.
     """
 
@@ -56,6 +57,12 @@ class Record:
     commit: str | None = None
     finished: str = ""
     results_version: int = RESULTS_VERSION
+    devices: int = 1
+
+    @property
+    def reported(self) -> float:
+        """The accuracy to show: on the evaluation split, or on validation where that split stayed closed."""
+        return self.val_accuracy if self.accuracy is None else self.accuracy
 
 
 def record_path(runs: Path, run_id: str) -> Path:

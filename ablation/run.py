@@ -29,6 +29,7 @@ from ablation.progress import Progress
 from ablation.records import Record, record_path
 from ablation.states import Busy, all_finished, forgive, held, leave_reason, state
 from ablation.study import Planned, pending
+from ablation.tracking import summarise
 
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
@@ -126,6 +127,9 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     Incomplete after everything that could be done is done.
     """
     wanted = plan(words)
+    if wanted.execution.devices > 1:
+        way_out = "split a single run (no -m, no study=), or drop devices= and let the launcher run several side by side"
+        raise ValueError(f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}")
     while True:
         _train_all(wanted, launch, launcher)
         if not wanted.follows:
@@ -145,15 +149,18 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
             _rounds(wanted, left, launch, faults)
     except Interrupted as stop:
         status = stop.status
-    if missing := pending(wanted.planned, all_finished(wanted.execution, runs.values())):
+    done = all_finished(wanted.execution, runs.values())
+    if missing := pending(wanted.planned, done):
         raise Incomplete(_account(wanted, missing, faults, launcher), status)
+    if not wanted.follows:
+        summarise(wanted.name, wanted.planned, done, wanted.execution)
     next_ = wanted.follows or f"figures and table: {wanted.through('report')}"
     print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
 
 
 def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
     """Launch what is left, then wait for runs that other commands train and launch those that they gave up; fills `faults` by run id."""
-    overrides = {job.planned.run.id: list(job.overrides) for job in wanted.jobs}
+    overrides = {job.planned.run.id: list(job.overrides) for job in reversed(wanted.jobs)}  # of a shared run the first, as in `left`
     where = wanted.execution
     while left:
         for entry in left:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback, WeightAveraging
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from ablation.config import Recipe
@@ -29,24 +29,27 @@ class Classifier(pl.LightningModule):
         return self.net(images)
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(1_000_003 * self.seed + self.current_epoch)  # dropout and stochastic depth, the same after a resume
-        self._loss = torch.zeros((), device=self.device)
-        self._right = torch.zeros((), device=self.device)
-        self._seen = 0
+        # Dropout and stochastic depth: the same after a resume, others in each process of a run that is split.
+        torch.manual_seed(1_000_003 * self.seed + self.current_epoch + (self.global_rank << 48))
+        self._sums = torch.zeros(2, device=self.device)  # of losses, of right answers
+        self._steps, self._seen = 0, 0
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-        self._loss += loss.detach()
-        self._right += (logits.detach().argmax(1) == labels).sum()
+        self._sums += torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).sum()])
+        self._steps += 1
         self._seen += len(labels)
         return loss
 
     def close_epoch(self) -> None:
-        """Read the epoch's sums: the only time that the host waits for the device."""
-        self.train_loss = (self._loss / max(1, self._seen // self.recipe.batch_size)).item()
-        self.train_accuracy = (self._right / max(1, self._seen)).item()
+        """Read the epoch's sums, those of all processes: the only time that the host waits for the device."""
+        if distributed.is_initialized():
+            distributed.all_reduce(self._sums)
+        loss, right = self._sums / self.trainer.world_size
+        self.train_loss = (loss / max(1, self._steps)).item()
+        self.train_accuracy = (right / max(1, self._seen)).item()
         if not math.isfinite(self.train_loss):
             self.diverged = True
             self.trainer.should_stop = True
@@ -137,6 +140,48 @@ class Averaging(WeightAveraging):
         """The averaged network, while training goes on."""
         assert self._average_model is not None
         return self._average_model.module.net
+
+
+def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
+    """The network with batch norms that see the batches of all processes: torch's on GPUs, which refuses the CPU, and there `SyncedNorm`."""
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SyncedNorm  # parameters, buffers and settings stay
+    return net
+
+
+class SyncedNorm(nn.BatchNorm2d):
+    """Batch norm over the equal batches of all processes together; (N, C, H, W), biased variance in the norm, unbiased in the statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        count = distributed.get_world_size() * x.numel() // x.shape[1]
+        mean = AllSum.apply(x.sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = AllSum.apply(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+class AllSum(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of all gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return AllSum.forward(ctx, gradient)
 
 
 class GiveSignalsBack(Callback):

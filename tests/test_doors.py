@@ -117,7 +117,7 @@ def test_bad_input_is_one_line_that_names_the_value(words: str) -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("door_name", ["run", "plan", "report", "audit", "status"])
+@pytest.mark.parametrize("door_name", ["run", "plan", "report", "audit", "status", "sync"])
 def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_path: Path) -> None:
     done = door(door_name, "scaling=foo", check=False)
     assert done.returncode == 1
@@ -260,7 +260,7 @@ def test_every_command_of_the_readme_is_real() -> None:
                 given = {word.split("=")[0] for word in rest}
                 unread = {"data.name": "a/b", "data.classes": "10", "data.native": "96"}
                 rest += [f"{key}={value}" for key, value in unread.items() if key not in given]
-            assert words[2].removeprefix("ablation.") in ("run", "plan", "status", "report", "audit", "bench"), command
+            assert words[2].removeprefix("ablation.") in ("run", "plan", "status", "report", "audit", "bench", "sync"), command
             assert planned(*rest), command
 
 

@@ -46,7 +46,7 @@ ORDER = [
     ["compose"],
     ["planning"],
     ["report"],
-    ["run", "plan", "audit", "bench", "status"],
+    ["run", "plan", "audit", "bench", "status", "sync"],
 ]
 
 
@@ -80,7 +80,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench", "status"]
+LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench", "status", "sync"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -1,11 +1,9 @@
-"""Training: optimizer, schedule, averaging, one run end to end, divergence, W&B, and the reminder to raise RESULTS_VERSION."""
+"""Training: optimizer, schedule, averaging, one run end to end, divergence, and the reminder to raise RESULTS_VERSION."""
 
 import dataclasses
 import json
 import math
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -192,29 +190,3 @@ def test_bf16_and_the_papers_recipe_run(execution: Execution) -> None:
 
 def test_json_has_no_nan() -> None:
     assert [finite(value) for value in (1.0, math.nan, math.inf, None)] == [1.0, None, None, None]
-
-
-def test_wandb_offline_holds_history_summary_and_config(execution: Execution) -> None:
-    """Reads back what was written, by W&B's own inspector."""
-    import wandb
-
-    entry = planned()
-    record = execute(entry, dataclasses.replace(execution, wandb="offline"))
-    assert wandb.run is None
-    [file] = (execution.runs / entry.run.id).glob("wandb/offline-run-*/*.wandb")
-    assert entry.run.id in file.name
-    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
-    shown = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
-    assert f'"macs":{record.macs}' in shown.replace(" ", "")
-    assert f'"accuracy":{record.accuracy}' in shown.replace(" ", "")
-    assert "compound phi=0.5 seed=0" in shown
-
-
-def test_a_broken_wandb_never_stops_a_run(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
-
-    def broken(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("disk full")
-
-    monkeypatch.setattr(wandb, "init", broken)
-    assert execute(planned(), dataclasses.replace(execution, wandb="offline")).status == "done"

@@ -1,0 +1,188 @@
+"""Where runs compute: one run over several processes equals one process; GPUs are locked, shared where asked, and never doubled."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from torch import Tensor, distributed, nn
+
+from ablation import devices
+from ablation.config import Execution
+from ablation.devices import capacity, cores, devices_of
+from ablation.execute import execute
+from ablation.processes import Died, together
+from ablation.records import read_record
+from ablation.states import held, state
+from ablation.training import synchronised
+from tests.conftest import TINY
+from tests.test_faults import command
+from tests.test_resume import HARD, epoch_of, wait_for, weights
+from tests.test_training import planned, untimed
+
+ALIKE = dataclasses.replace(HARD, epochs=3, dropout=0.0, drop_path=0.0)  # masks differ between processes
+
+
+@pytest.fixture
+def execution(tmp_path: Path, cache: Path) -> Execution:
+    return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True)
+
+
+def test_two_processes_train_what_one_does(execution: Execution, tmp_path: Path) -> None:
+    """Same order, augmentation, batch-norm statistics, clipping and averages; sums are rounded in another order, so within tolerance."""
+    entry = planned(ALIKE)
+    split = dataclasses.replace(execution, runs=tmp_path / "split", devices=2)
+    one, two = execute(entry, execution), execute(entry, split)
+    assert (one.devices, two.devices) == (1, 2)
+    assert [row["epoch"] for row in two.history] == [1, 2, 3]
+    for first, second in zip(one.history, two.history, strict=True):
+        assert second == pytest.approx(first, rel=1e-3)
+    assert two.val_loss == pytest.approx(one.val_loss, rel=1e-3)
+    theirs = weights(split, entry)
+    for name, tensor in weights(execution, entry).items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def test_a_split_run_that_lost_a_process_ends_as_if_it_had_not(execution: Execution, tmp_path: Path) -> None:
+    entry, split = planned(HARD), dataclasses.replace(execution, devices=2)
+    undisturbed = dataclasses.replace(split, runs=tmp_path / "undisturbed")
+
+    def kill_first() -> None:
+        wait_for(lambda: epoch_of(split, entry) >= 2)
+        os.kill(state(split, entry.run).progress["pid"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_first)
+    killer.start()
+    with pytest.raises(Died, match="killed by SIGKILL"):
+        execute(entry, split)
+    killer.join()
+    assert not held(split.runs, entry.run.id)
+    assert untimed(execute(entry, split)) == untimed(execute(entry, undisturbed))
+    theirs = weights(undisturbed, entry)
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(split, entry).items())
+
+
+def normed(rank: int, port: int, images: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
+    """Output, gradients and statistics of a synchronised norm that sees half of the images."""
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    norm = nn.BatchNorm2d(5, momentum=0.3)
+    nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(0))
+    norm = synchronised(norm, torch.device("cpu"))
+    own = images.chunk(2)[rank].requires_grad_()
+    out = norm(own)
+    (out * wanted.chunk(2)[rank]).sum().backward()
+    distributed.all_reduce(norm.weight.grad)
+    found = (out.detach(), own.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    distributed.barrier()
+    return tuple(tensor.numpy() for tensor in found)
+
+
+def test_a_synchronised_norm_is_batch_norm_over_all_processes() -> None:
+    images, wanted = torch.randn(8, 5, 3, 3) * 3 + 100, torch.randn(8, 5, 3, 3)
+    port = find_free_network_port()
+    halves = together(normed, [(rank, port, images, wanted) for rank in (0, 1)])
+    norm = nn.BatchNorm2d(5, momentum=0.3)
+    nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(0))
+    whole = images.clone().requires_grad_()
+    out = norm(whole)
+    (out * wanted).sum().backward()
+    for rank, found in enumerate(halves):
+        expected = (out.chunk(2)[rank], whole.grad.chunk(2)[rank], norm.weight.grad, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        for theirs, ours in zip(expected, found, strict=True):
+            torch.testing.assert_close(torch.from_numpy(ours), theirs.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_single_run_is_split_by_a_word_and_a_sweep_refuses_with_the_way_out(tmp_path: Path, cache: Path) -> None:
+    words = ["devices=2", "phi=-1", "accelerator=cpu", *TINY, f"runs={tmp_path}", f"cache={cache}", "wandb.mode=disabled"]
+    told = command(*words)
+    assert (told.status, told.err) == (0, "")
+    [record] = tmp_path.glob("*/record.json")
+    assert str(record) in told.out and json.loads(record.read_text())["devices"] == 2
+    refused = command("-m", *words)
+    assert refused.status == 1
+    assert refused.err.startswith("error: devices=2: in a sweep each run has one device; split a single run (no -m, no study=), or")
+
+
+def test_a_batch_that_does_not_split_is_refused(execution: Execution) -> None:
+    with pytest.raises(Died, match="devices=3: recipe.batch_size=16 does not split into equal parts"):
+        execute(planned(), dataclasses.replace(execution, devices=3))
+    assert read_record(execution.runs, planned().run) is None
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GPUs of 80 GiB, as far as locks can tell."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    properties = [types.SimpleNamespace(uuid=f"GPU-{index}", total_memory=80 * 2**30) for index in (0, 1)]
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties[index])
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, index: None)
+
+
+@contextlib.contextmanager
+def taken(execution: Execution, count: int) -> Iterator[list[int]]:
+    """The GPUs of so many runs at once."""
+    with contextlib.ExitStack() as stack:
+        yield [device.index for _ in range(count) for device in stack.enter_context(devices_of(execution))]
+
+
+@pytest.mark.usefixtures("gpus")
+def test_each_run_has_a_gpu_to_itself_and_the_next_one_waits(execution: Execution) -> None:
+    where = dataclasses.replace(execution, accelerator="auto")
+    assert capacity(where) == min(2, cores())
+    third: list[int] = []
+
+    def wait() -> None:
+        with taken(where, 1) as indices:
+            third.extend(indices)
+
+    with taken(where, 1) as first:
+        with taken(where, 1) as second:
+            assert (first, second) == ([0], [1])
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            waiting.join(0.3)
+            assert not third
+        waiting.join(10)
+    assert third == [1]
+
+
+@pytest.mark.usefixtures("gpus")
+def test_small_runs_share_gpus_evenly_by_their_memory(execution: Execution) -> None:
+    where = dataclasses.replace(execution, accelerator="gpu", gpu_memory=30.0)
+    assert capacity(where) == min(4, cores())
+    with taken(where, 4) as indices:
+        assert indices == [0, 1, 0, 1]
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_split_run_takes_all_its_gpus_or_none(execution: Execution) -> None:
+    where = dataclasses.replace(execution, accelerator="gpu", devices=2)
+    with devices_of(where) as both:
+        assert [device.index for device in both] == [0, 1]
+    with pytest.raises(ValueError, match="devices=3: torch sees 2 GPUs here"), devices_of(dataclasses.replace(where, devices=3)):
+        pass
+    with pytest.raises(ValueError, match="devices=2 gpu_memory=10: a run over several GPUs has each to itself"):
+        dataclasses.replace(where, gpu_memory=10.0)
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    for content, expected in {"250000 100000": 2, "50000 100000": 1, "max 100000": 64, "": 64}.items():
+        (tmp_path / "cpu.max").write_text(content)
+        monkeypatch.setattr(devices, "QUOTA", tmp_path / "cpu.max")
+        assert cores() == expected
+
+
+def test_a_machine_without_gpus_says_so(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="accelerator=gpu: torch sees no CUDA device here"):
+        execute(planned(), dataclasses.replace(execution, accelerator="gpu"))

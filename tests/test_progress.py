@@ -1,0 +1,87 @@
+"""What a person sees while runs go on: shares, time left, the live table."""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablation import status
+from ablation.compose import hydra
+from ablation.planning import Plan, plan
+from ablation.progress import Progress, time_left
+from ablation.records import write_json, write_record
+from ablation.states import State, hold, leave_reason
+from tests.conftest import TINY
+from tests.test_run_identity import some_record
+
+ROW = {"label": "", "host": "here", "pid": 7, "epoch": 1, "epochs": 2, "seconds": 10.0, "val/accuracy": 0.25}
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Plan:
+    with hydra():
+        return plan(["phi=0", "seed=0,1,2", *TINY, f"runs={tmp_path / 'runs'}"])
+
+
+def running(row: dict[str, object]) -> State:
+    return State("running", progress=ROW | row)
+
+
+def test_time_left_is_work_ahead_by_the_speed_so_far_and_runs_at_once(wanted: Plan) -> None:
+    """Three equal runs. 10 s for half a run: 20 s each."""
+    first, second, third = wanted.planned
+    planned, done = State("planned"), State("done", dataclasses.replace(some_record(first.run), total_seconds=20.0))
+    assert time_left([(first, planned), (second, planned)]) == ""
+    assert time_left([(first, running({})), (second, planned), (third, planned)]) == "0:50"
+    assert time_left([(first, running({})), (second, running({})), (third, planned)]) == "0:20"
+    assert time_left([(first, done), (second, running({"seconds": 10.0})), (third, planned)]) == "0:30"
+    assert time_left([(first, done), (second, State("failed")), (third, done)]) == "0:00"
+
+
+def test_a_line_for_each_finished_run_and_for_news_of_others(wanted: Plan) -> None:
+    first, second, third = wanted.planned
+    runs, out = wanted.execution.runs, io.StringIO()
+    progress = Progress(wanted.planned, wanted.execution, out)
+    write_json(runs / second.run.id / "progress.json", ROW)
+    with hold(runs, second.run.id):
+        progress.look()
+        progress.look()
+    write_record(runs, some_record(first.run, total_seconds=20.0, seconds=15.0))
+    write_record(runs, some_record(third.run, total_seconds=20.0, status="diverged"))
+    progress.look()
+    progress.look()
+    assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["run", "2", "of", "3", "baseline", "seed=1", "epoch", "1", "of", "2", "validation", "25.0%", "0:50", "left"],
+        ["run", "1", "of", "3", "baseline", "seed=0", "accuracy", "50.0%", "15", "s", "0:30", "left"],
+        ["run", "3", "of", "3", "baseline", "seed=2", "accuracy", "50.0%", "diverged", "0", "s", "0:10", "left"],
+    ]
+
+
+def test_the_live_table_stays_while_a_run_is_running(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = wanted.planned
+    runs = wanted.execution.runs
+
+    def happenings() -> Iterator[None]:
+        leave_reason(runs, first.run.id, "no luck")
+        with hold(runs, second.run.id):
+            write_json(runs / second.run.id / "progress.json", ROW)
+            yield
+        yield from [None] * status.PATIENCE
+
+    story = happenings()
+    next(story)
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: next(story))
+    looks = list(status._looks(wanted))
+    assert len(looks) == 1 + status.PATIENCE and all(look.startswith(status.CLEAR) for look in looks)
+    rows = [" ".join(line.split()) for line in looks[0].removeprefix(status.CLEAR).splitlines()[2:]]
+    assert rows[0] == f"baseline seed=0 {first.run.id} failed no luck"
+    assert rows[1] == f"baseline seed=1 {second.run.id} running epoch 1 of 2 25.0% on here, process 7, 0:10 left"
+    assert rows[2] == f"baseline seed=2 {third.run.id} planned"
+    assert looks[0].splitlines()[-1] == "sweep: 3 runs, 1 failed, 1 running, 1 planned; about 0:30 left"
+    assert looks[1].splitlines()[-1] == "sweep: 3 runs, 2 planned, 1 failed"
+
+
+def test_where_nothing_runs_there_is_one_look(wanted: Plan) -> None:
+    assert len(list(status._looks(wanted))) == 1

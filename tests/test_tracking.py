@@ -1,0 +1,236 @@
+"""W&B shows what the records say and never stops a run: what was written is read back by W&B's own inspector."""
+
+import dataclasses
+import json
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablation import tracking
+from ablation.compose import hydra
+from ablation.config import Execution
+from ablation.execute import execute
+from ablation.planning import plan
+from ablation.processes import side_by_side
+from ablation.records import Record, read_record, read_records
+from ablation.states import state
+from ablation.study import Planned
+from ablation.sync import offline
+from tests.conftest import ROOT, TINY
+from tests.test_faults import command
+from tests.test_resume import HARD, Start, start, wait_for  # noqa: F401
+from tests.test_training import RECIPE, planned
+
+
+@pytest.fixture
+def execution(tmp_path: Path, cache: Path) -> Execution:
+    return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="offline")
+
+
+def inspect(folder: Path, *options: str) -> str:
+    [file] = folder.glob("*.wandb")
+    shown = subprocess.run([sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def written(runs: Path, count: int = 1) -> list[Path]:
+    """The folders of finished W&B runs below a folder of records, once W&B's own process has written their ends."""
+    folders = sorted(runs.glob("*/wandb/offline-run-*"), key=lambda folder: folder.name)
+    assert len(folders) == count
+    wait_for(lambda: '"type":"exit"' in inspect(folders[-1]))
+    return folders
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads(inspect(folder, "--summary"))
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line)["history"]["item"] for line in inspect(folder).splitlines() if '"type":"history"' in line]
+    return [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> str:
+    """The one line that this project logged."""
+    [line] = [record.getMessage() for record in caplog.records if record.name.startswith("ablation")]
+    assert "\n" not in line
+    return line
+
+
+def shown(record: Record) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if value is not None} for row in record.history]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[list[Planned], dict[str, Record], Path]:
+    """A sweep over two rules that share a run, with W&B offline."""
+    runs = tmp_path_factory.mktemp("swept")
+    words = ["-m", "scaling=width,resolution", "phi=-1,0", "cost=nominal", *TINY, f"runs={runs}", f"cache={cache}", "wandb.mode=offline"]
+    with hydra():
+        wanted = plan(words[1:])
+    ended = command(*words)
+    assert ended.status == 0, ended.err
+    return wanted.planned, read_records(runs, [entry.run for entry in wanted.planned]), runs
+
+
+def test_every_run_has_its_history_summary_tags_and_config(swept: tuple[list[Planned], dict[str, Record], Path]) -> None:
+    entries, records, runs = swept
+    folders = {folder.parents[1].name: folder for folder in runs.glob("*/wandb/offline-run-*")}
+    assert set(folders) - {"studies"} == set(records)
+    for entry in {entry.run.id: entry for entry in reversed(entries)}.values():
+        record, folder = records[entry.run.id], folders[entry.run.id]
+        told = summary(folder)
+        assert (told["run_id"], told["name"], told["state"], told["project"]) == (record.run_id, entry.label, "finished", "ablation")
+        assert history(folder) == shown(record)
+        for name in ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds"):
+            assert told["summary"][name] == getattr(record, name)
+        assert told["tags"] == [entry.arm.name, "cost nominal", "shapes", f"phi {entry.arm.phi:g}"]
+        assert told["config"]["recipe"] == record.config["recipe"]
+        assert (told["config"]["rule"], told["config"]["phi"], told["config"]["seed"]) == (entry.arm.name, entry.arm.phi, 0)
+
+
+def test_one_run_for_the_study_holds_its_table_with_rule_and_phi_and_its_chart(swept: tuple[list[Planned], dict[str, Record], Path]) -> None:
+    entries, records, runs = swept
+    [folder] = runs.glob("studies/*/wandb/offline-run-*")
+    [table] = folder.glob("files/media/table/runs_*.json")
+    content = json.loads(table.read_text())
+    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+    assert [(row["rule"], row["phi"], row["run_id"]) for row in rows] == [(entry.arm.name, entry.arm.phi, entry.run.id) for entry in entries]
+    assert len(rows) == 4 and len(records) == 3
+    for row in rows:
+        assert (row["accuracy"], row["macs"]) == (records[row["run_id"]].accuracy, records[row["run_id"]].macs)
+    [chart] = folder.glob("files/media/table/accuracy against FLOPs*.json")
+    points = {(line, macs): accuracy for macs, line, accuracy in json.loads(chart.read_text())["data"]}
+    assert points == {(entry.arm.name, records[entry.run.id].macs): records[entry.run.id].accuracy for entry in entries}
+    assert "wandb/lineseries" in inspect(folder)
+
+
+def test_the_same_command_again_writes_no_second_summary(swept: tuple[list[Planned], dict[str, Record], Path], cache: Path) -> None:
+    _, records, runs = swept
+    with hydra():
+        wanted = plan(["scaling=width,resolution", "phi=-1,0", *TINY, f"runs={runs}", f"cache={cache}", "wandb.mode=offline"])
+    tracking.summarise(wanted.name, wanted.planned, records, wanted.execution)
+    assert len(list(runs.glob("studies/*/wandb/offline-run-*"))) == 1
+
+
+def test_a_resumed_run_goes_on_with_its_own(execution: Execution, start: Start) -> None:  # noqa: F811
+    entry = planned(HARD)
+    process = start(entry, execution)
+    wait_for(lambda: state(execution, entry.run).progress.get("epoch", 0) >= 2)
+    process.kill()
+    process.join()
+    time.sleep(1.1)  # W&B names its folders by the second
+    record = execute(entry, execution)
+    folders = written(execution.runs, 2)
+    assert all(folder.name.endswith(entry.run.id) for folder in folders)
+    told = summary(folders[1])
+    assert (told["run_id"], told["summary"]["accuracy"]) == (entry.run.id, record.accuracy)
+    assert history(folders[1]) == shown(record)
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["away", "silent"])
+def test_online_without_its_server_is_written_offline_and_said_in_one_line(
+    silent: bool, server: str, execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_wandb()
+    monkeypatch.setenv("WANDB_BASE_URL", server if silent else "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(tracking, "PATIENCE", 0.2)
+    record = execute(planned(), dataclasses.replace(execution, wandb="online"))
+    assert record.total_seconds - record.seconds < 10
+    line = said(caplog)
+    assert line.startswith("W&B is written offline: http://127.0.0.1:") and "does not answer" in line and line.endswith("uploads it later")
+    [folder] = written(execution.runs)
+    assert history(folder) == shown(record)
+
+
+def test_online_logged_out_is_written_offline_and_said_in_one_line(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    forget_wandb()
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tracking.urllib.request, "urlopen", lambda *args, **kwargs: socket.socket())
+    record = execute(planned(), dataclasses.replace(execution, wandb="online"))
+    line = said(caplog)
+    assert line.startswith("W&B is written offline: nobody is logged in")
+    assert history(written(execution.runs)[0]) == shown(record)
+
+
+def forget_wandb() -> None:
+    """W&B reads its environment once a process."""
+    import wandb
+
+    wandb.teardown()
+
+
+def test_without_wandb_a_run_is_done_and_says_so_in_one_line(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert execute(planned(), execution).status == "done"
+    line = said(caplog)
+    assert line.startswith("W&B is left out of this run: ")
+
+
+def with_little_disk(entry: Planned, execution: Execution) -> Record:
+    """No file may grow beyond what the record needs; W&B's own process inherits that."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+    return execute(entry, execution)
+
+
+def test_a_disk_too_full_for_wandb_never_stops_a_run(execution: Execution) -> None:
+    entry = planned(dataclasses.replace(RECIPE, epochs=3))
+    [record] = side_by_side(with_little_disk, [(entry, execution)], 1)
+    assert record == dataclasses.replace(record, status="done")
+    assert read_record(execution.runs, entry.run) is not None
+    [file] = execution.runs.glob("*/wandb/offline-run-*/*.wandb")
+    wait_for(lambda: file.stat().st_size == 4000)
+
+
+def test_sync_is_one_line_where_it_cannot_upload(
+    swept: tuple[list[Planned], dict[str, Record], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = swept[2]
+    assert len(offline(runs)) == 4
+    environment = {"WANDB_BASE_URL": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    call = [sys.executable, "-m", "ablation.sync"]
+    ended = subprocess.run([*call, f"runs={runs}"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: http://127.0.0.1:9 does not answer") and len(ended.stderr.splitlines()) == 1
+    ended = subprocess.run([*call, f"runs={tmp_path}"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, f"nothing to upload below {tmp_path}\n")
+
+
+def test_what_has_been_uploaded_is_left_out(tmp_path: Path) -> None:
+    """And what W&B uploads itself, and what holds nothing."""
+    for name, size in {
+        "a/wandb/offline-run-2-a": 9,
+        "studies/s-1/wandb/offline-run-1-s": 9,
+        "b/wandb/run-0-b": 9,
+        "c/wandb/offline-run-3-c": 7,
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / f"run-{folder.name[-1]}.wandb").write_bytes(bytes(size))
+    assert [folder.name[-1] for folder in offline(tmp_path)] == ["s", "a"]
+    (tmp_path / "studies/s-1/wandb/offline-run-1-s/run-s.wandb.synced").touch()
+    assert [folder.name[-1] for folder in offline(tmp_path)] == ["a"]
