@@ -92,7 +92,11 @@ def results_rows(results: Results) -> list[dict[str, object]]:
             "MMACs": f"{row['macs'] / 1e6:,.2f}",
             "off budget": "" if pd.isna(row["budget_error"]) else f"{row['budget_error']:+.1%}",
             f"{row['split']} accuracy": f"{row['mean']:.1%}" if known else "-",
-            "95 % interval": "" if not known else "one seed" if pd.isna(row["low"]) else f"{row['low']:.1%} to {row['high']:.1%}",
+            "95 % interval": ""
+            if not known
+            else ("one seed" if row["n"] == 1 else "no spread")
+            if pd.isna(row["low"])
+            else f"{row['low']:.1%} to {row['high']:.1%}",
             "n": f"{row['n']} ({flags})" if flags else row["n"],
         }
         if printed:
