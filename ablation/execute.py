@@ -90,7 +90,8 @@ def _memory_in_words(run: Run) -> Iterator[None]:
 def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
     torch.set_num_threads(execution.threads)
-    splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
+    with _memory_in_words(run):
+        splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
     check_digest(run.data, splits.digest, execution.runs)
     config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
     config["data"] |= run.data.identity()
