@@ -34,8 +34,8 @@ def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: 
 
 def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start: Start, tmp_path: Path) -> None:
     """USR2 is what Slurm sends before the time limit; here it comes without the wait."""
-    undisturbed = start(*training(300), "runs=undisturbed")
-    sweep = start(*SLURM, "seed=0", *training(300))
+    undisturbed = start(*training(800), "runs=undisturbed")
+    sweep = start(*SLURM, "seed=0", *training(800))
     runs, seen = tmp_path / "runs", []
 
     def past(after: int) -> bool:
