@@ -25,12 +25,13 @@ from tests.conftest import ROOT, SMALL, TINY
 from tests.test_training import untimed
 
 WORDS = [
-    *["scaling=width,depth", "phi=-1,1", "seed=0,1,2", *TINY, "recipe.epochs=6", "wandb.mode=disabled"],
+    *["scaling=width,depth", "phi=-1,1", "seed=0,1,2", *TINY, "recipe.epochs=8", "wandb.mode=disabled"],
     *["recipe.ema=0.9", "recipe.dropout=0.2", "recipe.drop_path=0.2", "recipe.shift=0.1", "recipe.crop=0.5"],
 ]
-PAUSE = (0.5, 2.0)  # seconds until the next kill
+KILLS = 24  # then it may finish
+PAUSE = (0.1, 1.5)  # seconds until the next one
 AT_ONCE = 2
-PARENT = 0.1  # share of the kills that hit the command itself, by one of
+PARENT = 0.15  # share of the kills that hit the command itself, by one of
 WAYS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
 
@@ -55,17 +56,17 @@ def kill_one(wanted: Plan, parent: int, chance: random.Random) -> str | None:
 
 def torment(wanted: Plan, words: list[str], chance: random.Random) -> Counter[str]:
     """Start the sweep again and again, killing at random, until it says it is done; returns what was killed, and the starts."""
-    told: Counter[str] = Counter()
+    killed: Counter[str] = Counter()
+    starts = 0
     while True:
         process = start(words)
-        told["starts"] += 1
-        while process.poll() is None:
+        starts += 1
+        while process.poll() is None and killed.total() < KILLS:
             with contextlib.suppress(ProcessLookupError):  # it was done first
-                if killed := kill_one(wanted, process.pid, chance):
-                    told[killed] += 1
+                killed.update(filter(None, [kill_one(wanted, process.pid, chance)]))
             time.sleep(0.1)
-        if process.returncode == 0:
-            return told
+        if process.wait() == 0:
+            return killed + Counter(starts=starts)
 
 
 def main() -> int:
