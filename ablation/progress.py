@@ -17,6 +17,7 @@ class Progress:
     def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO | None = None, every: float = 0.5) -> None:
         self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
         self.states = {entry.run.id: State("planned") for entry in left}
+        self.at_once = 1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -48,7 +49,8 @@ class Progress:
                 self._say(f"{where} {epochs(now)}  validation {accuracy(now):6.1%}  {self._left()}", keep=False)
 
     def _left(self) -> str:
-        left = time_left((entry, self.states[entry.run.id]) for entry in self.left)
+        self.at_once = max(self.at_once, sum(now.name == "running" for now in self.states.values()))
+        left = time_left([(entry, self.states[entry.run.id]) for entry in self.left], self.at_once)  # one that ended has a successor at once
         return f"{left} left" if left else ""
 
     def _say(self, line: str, keep: bool) -> None:
@@ -70,8 +72,9 @@ def epochs(now: State) -> str:
     return f"epoch {now.progress['epoch']} of {now.progress['epochs']}" if now.progress else ""
 
 
-def time_left(states: Iterable[tuple[Planned, State]]) -> str:
-    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many runs at once as there are now.
+def time_left(states: Iterable[tuple[Planned, State]], at_once: int = 1) -> str:
+    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many runs at once as there are now,
+    or `at_once` where that is more.
 
     Empty where nothing has been measured yet. Failed runs are not waited for.
     """
@@ -81,6 +84,6 @@ def time_left(states: Iterable[tuple[Planned, State]]) -> str:
     if not work:
         return ""
     ahead = sum(entry.work * (1 - now.share) for entry, now in states if now.name != "failed")
-    at_once = max(1, sum(now.name == "running" for _, now in states))
+    at_once = max(at_once, sum(now.name == "running" for _, now in states))
     left = ahead * seconds / work / at_once
     return f"{int(left // 60)}:{int(left % 60):02d}"
