@@ -90,6 +90,7 @@ class Data:
     """Which images, and how they are split.
 
     name: `shapes` (made by this project), or a data set of the Hugging Face hub. path: the same layout, or class folders, on disk.
+    files: digest of the names and sizes of the files at path. Stated, it says which files they must be, and a plan or a report needs none.
     subset: the hub's configuration name. image, label: columns; found by their type where None.
     classes: number of labels. native: side in pixels that images are decoded to; more would invent detail. upsample: allow that.
     train, evaluation: split names; evaluation None takes test, else validation, else a fifth held out of train.
@@ -114,6 +115,7 @@ class Data:
     split_seed: int = 0
     upsample: bool = False
     detail: int | None = None
+    files: str | None = None
 
     def __post_init__(self) -> None:
         within("data.classes", self.classes, 2)
@@ -137,8 +139,14 @@ class Data:
         return dataclasses.replace(self, detail=None) if self.detail and self.detail >= pixels else self
 
     def identity(self) -> dict[str, Any]:
-        """What is hashed: all fields but the path, and in its place the names and sizes of the files there."""
-        return content(dataclasses.replace(self, path=None)) | ({"files": _fingerprint(self.path)} if self.path else {})
+        """What is hashed: all fields but the path, and in its place the names and sizes of the files there.
+
+        Raises FileNotFoundError where the path holds none, ValueError where it holds others than `files` says.
+        """
+        found = _fingerprint(self.path) if self.path else self.files
+        if self.files not in (None, found):
+            raise ValueError(f"data.path={self.path}: its files ({found}) are not {self.name}'s ({self.files}); to take them, data.files=null")
+        return content(dataclasses.replace(self, path=None, files=found))
 
 
 def folder_of(path: str) -> Path:

@@ -169,6 +169,8 @@ def open_source(data: Data) -> "datasets.DatasetDict":
 
     datasets.disable_progress_bars()
     folder = folder_of(data.path) if data.path else None
+    if data.files and not folder:
+        raise ValueError(f"{data.name}: its images are files of your own; say where they lie, data.path=FOLDER")
     try:
         if not folder:
             return datasets.load_dataset(data.name, data.subset)

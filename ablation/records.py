@@ -1,4 +1,4 @@
-"""One JSON record per run: written last and atomically, so that its presence says the run is over."""
+"""One JSON record per run: written last and atomically, so that its presence says the run is over. An archive may stand for many of them."""
 
 import contextlib
 import dataclasses
@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ablation.archive import read_archive
 from ablation.config import RESULTS_VERSION, Run
 
 log = logging.getLogger(__name__)
@@ -116,13 +117,22 @@ def write_record(runs: Path, record: Record) -> Path:
 
 
 def read_record(runs: Path, run: Run) -> Record | None:
-    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is named in one line and is none."""
+    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is named in one line and is none.
+
+    Raises ValueError for an archive that cannot be read.
+    """
     path = record_path(runs, run.id)
     try:
-        record = Record(**json.loads(path.read_text()))
+        values = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError) as error:
+        values = read_archive(runs).get(run.id)
+        if values is None:
+            return None
+    except ValueError as error:
+        return _no_record(path, f"is not a whole record ({error})")
+    try:
+        record = Record(**values)
+    except TypeError as error:
         return _no_record(path, f"is not a whole record ({error})")
     if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
         return _no_record(path, f"holds run {record.run_id} of results version {record.results_version}, not {run.id} of {RESULTS_VERSION}")

@@ -15,7 +15,7 @@ ORDER = [
     ["network"],
     ["baselines"],
     ["cost"],
-    ["config"],
+    ["config", "archive"],
     ["records"],
     ["measurements"],
     ["study"],
@@ -46,7 +46,7 @@ ORDER = [
     ["compose"],
     ["planning"],
     ["report"],
-    ["run", "plan", "audit", "bench", "status", "sync"],
+    ["run", "plan", "audit", "bench", "pack", "status", "sync"],
 ]
 
 
@@ -80,7 +80,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", "run", "plan", "audit", "bench", "status", "sync"]
+LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -1,0 +1,35 @@
+"""Put the records of a study into one Parquet file, beside those that it holds already: to ship them, or to carry them to another machine.
+
+python -m ablation.pack study=quick                          makes results/quick/records.parquet
+python -m ablation.report study=quick runs=results/quick     a folder with an archive is a folder of records
+"""
+
+import dataclasses
+
+from ablation.archive import archive_path, read_archive, write_archive
+from ablation.compose import door
+from ablation.planning import plan
+from ablation.records import read_records, replacing
+
+
+def show(words: list[str], multirun: bool) -> None:
+    """Pack what the overrides ask for and has a record; raises ValueError where nothing has."""
+    wanted = plan(words)
+    done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
+    if not done:
+        raise ValueError(f"{wanted.name} has no record below {wanted.execution.runs}; {wanted.through('run')}")
+    folder = wanted.results / wanted.name
+    rows = {**read_archive(folder), **{run_id: dataclasses.asdict(record) for run_id, record in done.items()}}
+    with replacing(path := archive_path(folder)) as file:
+        write_archive(file, rows.values())
+    distinct = len({entry.run.id for entry in wanted.planned})
+    print(f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, {path.stat().st_size / 1e3:,.0f} kB")
+
+
+def main() -> None:
+    """Entry point."""
+    door(__doc__, show)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Records in one Parquet file: they count as records, they travel, and the study they belong to needs no images to be judged."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablation import pack
+from ablation.archive import archive_path, read_archive, write_archive
+from ablation.compose import hydra
+from ablation.config import Data
+from ablation.planning import plan
+from ablation.records import Record, read_record, record_path, write_record
+from tests.test_run_identity import some_record, some_run
+
+TWO = ["scaling=width", "phi=0,1"]
+
+
+def archive(folder: Path, *records: Record) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with archive_path(folder).open("wb") as file:
+        write_archive(file, map(dataclasses.asdict, records))
+
+
+def test_a_record_comes_back_equal(tmp_path: Path) -> None:
+    run = some_run()
+    record = some_record(run, history=({"epoch": 1, "train/loss": None}, {"epoch": 2, "val/accuracy": 0.5}), accuracy=None)
+    archive(tmp_path, record)
+    again = read_record(tmp_path, run)
+    assert again is not None
+    assert dataclasses.replace(again, history=tuple(again.history)) == record
+    assert read_record(tmp_path, dataclasses.replace(run, seed=run.seed + 1)) is None
+
+
+def test_a_file_of_its_own_comes_before_the_archive(tmp_path: Path) -> None:
+    run = some_run()
+    archive(tmp_path, some_record(run, val_accuracy=0.5))
+    write_record(tmp_path, some_record(run, val_accuracy=0.25))
+    found = read_record(tmp_path, run)
+    assert found is not None and found.val_accuracy == 0.25
+
+
+def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
+    one, two = some_record(some_run()), some_record(some_run(seed=7))
+    archive(tmp_path / "a", one, two)
+    archive(tmp_path / "b", two, one)
+    assert archive_path(tmp_path / "a").read_bytes() == archive_path(tmp_path / "b").read_bytes()
+
+
+def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
+    archive_path(tmp_path).write_bytes(b"PAR1 cut short")
+    with pytest.raises(ValueError, match=r"records.parquet is no archive of records .*copy it again"):
+        read_record(tmp_path, some_run())
+
+
+def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TWO, f"runs={tmp_path / 'runs'}", f"results={tmp_path}"]
+    with hydra():
+        first, second = (entry.run for entry in plan(words).planned)
+        with pytest.raises(ValueError, match="sweep has no record below .*runs; python -m ablation.run -m scaling=width"):
+            pack.show(words, True)
+        write_record(tmp_path / "runs", some_record(first))
+        pack.show(words, True)
+        record_path(tmp_path / "runs", first.id).unlink()
+        write_record(tmp_path / "runs", some_record(second))
+        pack.show(words, True)
+    assert set(read_archive(tmp_path / "sweep")) == {first.id, second.id}
+    assert "1 of the 2 runs of sweep, 2 in all" in capsys.readouterr().out
+
+
+def test_records_module_reads_no_parquet_where_there_is_no_archive(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from ablation import archive; archive.read_archive(pathlib.Path(sys.argv[1])); sys.exit('pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
+    """A plan without the images has the same runs as one with them; other images are refused."""
+    (tmp_path / "a.parquet").write_bytes(b"12345")
+    at_hand = Data("mine", 3, 96, path=str(tmp_path))
+    pinned = Data("mine", 3, 96, files=str(at_hand.identity()["files"]))
+    assert pinned.identity() == at_hand.identity() == dataclasses.replace(pinned, path=str(tmp_path)).identity()
+    with pytest.raises(ValueError, match=r"its files \(.*\) are not mine's \(0123456789ab\); .*data.files=null"):
+        dataclasses.replace(at_hand, files="0123456789ab").identity()
+
+
+def test_images_that_lie_nowhere_are_asked_for() -> None:
+    from ablation.data import open_source
+
+    with pytest.raises(ValueError, match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER"):
+        open_source(Data("mine", 3, 96, files="0123456789ab"))
