@@ -19,10 +19,10 @@ from ablation import recount
 from ablation.baselines import B0
 from ablation.compose import door
 from ablation.drawing import FLOPS, GREY, cost_axis, look
-from ablation.figures import Drawing
+from ablation.figures import Drawing, write
 from ablation.paper import COMPOUND_LEAD, FIGURE_3, FIGURE_8, TABLE_2, TABLE_2_V1, TABLE_7
 from ablation.recount import ABOVE_OWN, AS_PRINTED, ON_B0, READINGS, SINGLE
-from ablation.report import write
+from ablation.sentences import listed
 
 INTRODUCTION = """\
 Tan & Le 2019, "EfficientNet" (arXiv 1905.11946v5), against this project's count of the networks that it describes. Printed numbers are in
@@ -45,11 +45,6 @@ class Item:
 def span(values: Sequence[float] | pd.Series, form: str) -> str:
     """The least and the most of some numbers: `0.98 to 1.05`."""
     return f"{min(values):{form}} to {max(values):{form}}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def on_table_2() -> Item:

@@ -16,6 +16,15 @@ from ablation.paper import Line
 
 FLOPS = "FLOPs (multiply-adds)"
 
+# Columns of a summary that say what a network costs, as axes name them.
+COSTS = {
+    "macs": FLOPS,
+    "activations": "activations (elements)",
+    "params": "parameters",
+    "step_bytes": "memory of a step (bytes)",
+    "step_seconds": "time of a step (s)",
+}
+
 # One colour and one marker for a rule everywhere; Okabe and Ito's palette, told apart by colour-blind readers and in grey by the marker.
 PALETTE = {
     "width": ("#0072B2", "o"),

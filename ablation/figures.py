@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablation.drawing import (
+    COSTS,
     FLOPS,
     SPARE,
     accuracy_label,
@@ -26,6 +28,7 @@ from ablation.drawing import (
     panels,
     printed,
     row_of_panels,
+    style,
 )
 from ablation.findings import CONTRADICTED, EQUIVALENT, INCONCLUSIVE, MARGIN, NO_VERDICT, SUPPORTED
 from ablation.frame import sample
@@ -53,6 +56,17 @@ class Drawing:
     select: Callable[[pd.DataFrame], pd.DataFrame | None]
     draw: Callable[[pd.DataFrame], Figure]
     tabulate: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame | None] = as_it_is
+
+
+def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
+    """One figure as PNG and SVG beside the CSV that it shows; returns the PNG's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure_table.to_csv(folder / f"{drawing.name}.csv", index=False, float_format="%.6g")
+    with style():
+        figure = drawing.draw(figure_table)
+        figure.savefig(folder / f"{drawing.name}.png", dpi=144, metadata={"Software": None})
+        figure.savefig(folder / f"{drawing.name}.svg", metadata={"Date": None})
+    return folder / f"{drawing.name}.png"
 
 
 def curves_of(summary: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame | None:
@@ -214,14 +228,6 @@ def compound_figure(table: pd.DataFrame) -> Figure:
 
 # ---------------------------------------------------------------- other axes of cost
 
-COSTS = {
-    "macs": FLOPS,
-    "activations": "activations (elements)",
-    "params": "parameters",
-    "step_bytes": "memory of a step (bytes)",
-    "step_seconds": "time of a step (s)",
-}
-
 
 def axes_figure(table: pd.DataFrame) -> Figure:
     """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on another."""
@@ -341,7 +347,7 @@ def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
     ax.annotate(f"{row.effect:+.1f}{interval}, n = {row.n}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color="0.25")
 
 
-FOREST = Drawing("findings", "Findings", "what the runs say of each claim, with intervals", forest_rows, forest_figure)
+FOREST = Drawing("findings", "Findings, forest plot", "what the runs say of each claim, with intervals", forest_rows, forest_figure)
 
 DRAWINGS = (
     Drawing("single", "Single dimensions (Fig. 3)", "each dimension alone: does its curve flatten?", single_rows, single_figure),

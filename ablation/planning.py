@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a command asked for. name: the study's, or `sweep`. command: the overrides as typed.
+    """Everything a command asked for. name: the study's, or `sweep`; question: the study's. command: the overrides as typed.
 
     follows: what the study will train after these runs, chosen by their records; "" where this is all.
     """
@@ -50,6 +50,7 @@ class Plan:
     format: str
     command: str
     follows: str = ""
+    question: str = ""
 
     @property
     def planned(self) -> list[Planned]:
@@ -83,7 +84,8 @@ def plan(overrides: Sequence[str]) -> Plan:
     assert cfg is not None
     unique = {(job.planned.arm, job.planned.baseline, job.planned.setting, job.planned.run.id): job for job in jobs}
     one_of("format", cfg.format, ("table", "json"))
-    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), Path(str(cfg.results)), cfg.format, shlex.join(overrides), follows)
+    command, results = shlex.join(overrides), Path(str(cfg.results))
+    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), results, cfg.format, command, follows, cfg.study.question)
 
 
 def single(cfg: DictConfig) -> Planned:

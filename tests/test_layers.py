@@ -42,11 +42,15 @@ ORDER = [
     ["activation"],
     ["figures"],
     ["search_figures"],
+    ["sentences", "chart"],
     ["progress"],
     ["compose"],
     ["planning"],
+    ["results"],
+    ["audit"],
+    ["page"],
     ["report"],
-    ["run", "plan", "audit", "bench", "pack", "status", "sync"],
+    ["run", "plan", "bench", "pack", "status", "sync"],
 ]
 
 
