@@ -234,24 +234,35 @@ def table(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame([asdict(finding) for finding in findings], columns=[field.name for field in fields(Finding)])
 
 
-def tables(findings: Sequence[Finding], style: str = "github") -> str:
-    """Each statement with its findings as a table of tabulate's style; baseline, setting and cost are named where there are several."""
+def by_claim(findings: Sequence[Finding]) -> dict[str, list[dict[str, str]]]:
+    """For each statement its findings in words and numbers, by the name of a column; baseline, setting and cost where there are several."""
     scoped = [name for name in ("baseline", "setting", "cost") if len({getattr(finding, name) for finding in findings}) > 1]
-    names = [*scoped, "", "effect", f"{100 * LEVEL:.0f} % interval", "n", "df", "p", "verdict", "seeds to settle", "note"]
+    groups = itertools.groupby(findings, lambda finding: finding.statement)
+    return {statement: [{name: getattr(row, name) for name in scoped} | _cells(row) for row in rows] for statement, rows in groups}
+
+
+def tables(findings: Sequence[Finding], style: str = "github") -> str:
+    """Each statement with its findings as a table of tabulate's style."""
     parts = []
-    for statement, rows in itertools.groupby(findings, lambda finding: finding.statement):
-        lines = [[*(getattr(row, name) for name in scoped), *_cells(row)] for row in rows]
-        parts += [f"**{statement}**" if style == "github" else statement, tabulate(lines, names, tablefmt=style, disable_numparse=True)]
+    for statement, rows in by_claim(findings).items():
+        parts += [f"**{statement}**" if style == "github" else statement, tabulate(rows, "keys", tablefmt=style, disable_numparse=True)]
     return "\n\n".join(parts)
 
 
-def _cells(row: Finding) -> list[str]:
+def _cells(row: Finding) -> dict[str, str]:
     """A finding in words and numbers, empty where there is nothing to say."""
     exact = row.unit == "x"
-    effect = f"{_number(row.effect, '.2f' if exact else '+.2f')} {row.unit}" if row.effect == row.effect else ""
-    interval = f"{row.low:+.2f} to {row.high:+.2f}" if row.low == row.low else ""
-    seeds = f"more than {MOST_SEEDS}" if math.isinf(row.seeds) else _number(row.seeds, ".0f")
-    return [row.subject, effect, interval, str(row.n or ""), _number(row.freedom, ".3g"), _number(row.p, ".2g"), row.verdict, seeds, row.note]
+    return {
+        "": row.subject,
+        "effect": f"{_number(row.effect, '.2f' if exact else '+.2f')} {row.unit}" if row.effect == row.effect else "",
+        f"{100 * LEVEL:.0f} % interval": f"{row.low:+.2f} to {row.high:+.2f}" if row.low == row.low else "",
+        "n": str(row.n or ""),
+        "df": _number(row.freedom, ".3g"),
+        "p": _number(row.p, ".2g"),
+        "verdict": row.verdict,
+        "seeds to settle": f"more than {MOST_SEEDS}" if math.isinf(row.seeds) else _number(row.seeds, ".0f"),
+        "note": row.note,
+    }
 
 
 def _number(value: float, form: str) -> str:

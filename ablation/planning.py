@@ -41,6 +41,7 @@ class Plan:
     """Everything a command asked for. name: the study's, or `sweep`; question: the study's. command: the overrides as typed.
 
     follows: what the study will train after these runs, chosen by their records; "" where this is all.
+    after: the overrides of studies whose records this one follows from.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Plan:
     command: str
     follows: str = ""
     question: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def planned(self) -> list[Planned]:
@@ -84,8 +86,9 @@ def plan(overrides: Sequence[str]) -> Plan:
     assert cfg is not None
     unique = {(job.planned.arm, job.planned.baseline, job.planned.setting, job.planned.run.id): job for job in jobs}
     one_of("format", cfg.format, ("table", "json"))
-    command, results = shlex.join(overrides), Path(str(cfg.results))
-    return Plan(cfg.study.name or "sweep", tuple(unique.values()), execution(cfg), results, cfg.format, command, follows, cfg.study.question)
+    name, command, results = cfg.study.name or "sweep", shlex.join(overrides), Path(str(cfg.results))
+    after = tuple(shlex.join([*_beside_study(overrides), f"study={name}"]) for name in _before(cfg, jobs))
+    return Plan(name, tuple(unique.values()), execution(cfg), results, cfg.format, command, follows, cfg.study.question, after)
 
 
 def single(cfg: DictConfig) -> Planned:
@@ -120,6 +123,17 @@ def _jobs(cfg: DictConfig, overrides: Sequence[str], setting: str, arms: Sequenc
     kept = [word for word in overrides if _key(word) not in ("format", "size", *SET_BY_STUDY) and not word.startswith("scaling.")]
     kept += [f"setting={_quoted(setting)}"] if setting else []
     return [Job(entry, (*kept, *arm_overrides(entry.arm), f"seed={entry.run.seed}", f"expect={_quoted(entry.run.id)}")) for entry in planned]
+
+
+def _before(cfg: DictConfig, jobs: Sequence[Job]) -> list[str]:
+    """Names of the studies that this one follows from."""
+    star = [cfg.study.optimum.of] if cfg.study.optimum else []
+    return star + (["grid-search"] if any(job.planned.arm.name == "fitted" for job in jobs) else [])
+
+
+def _beside_study(overrides: Sequence[str]) -> list[str]:
+    """Overrides that another study takes too: none that chooses a study, or changes one."""
+    return [word for word in overrides if _key(word) != "study" and not word.startswith("study.")]
 
 
 class _Study:
@@ -172,8 +186,7 @@ class _Study:
         from ablation.search import star_neighbours
 
         optimum = self.study["optimum"]
-        seed_words = [word for word in self.overrides if _key(word) != "study" and not word.startswith("study.")]
-        star = plan([*seed_words, f"study={optimum['of']}"])
+        star = plan([*_beside_study(self.overrides), f"study={optimum['of']}"])
         found = self._when_done(star.jobs, lambda table: star_neighbours(table, 2.0 ** optimum["phi"], optimum["step"]))
         if found is None:
             raise NotYet(

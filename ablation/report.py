@@ -25,8 +25,8 @@ from ablation.study import NotYet
 def report(results: Results) -> list[tuple[str, str]]:
     """Write page, figures, tables and findings of one plan; returns (title, where it lies or the command that trains it) of each that it plans."""
     asked = [(drawing, results.shown(drawing)) for drawing in (*DRAWINGS, *SEARCH_DRAWINGS) if drawing.select(results.summary) is not None]
+    asked += [(FOREST, results.judged)] if results.judged is not None else []
     drawn = [(drawing, shown) for drawing, shown in asked if shown is not None]
-    drawn += [(FOREST, results.judged)] if results.judged is not None else []
     where = {drawing.name: str(write(shown, drawing, results.folder)) for drawing, shown in drawn}
     yet = f"{'too few' if results.done else 'no'} records yet: {results.wanted.through('run')}"
     lines = [(drawing.title, where.get(drawing.name, yet)) for drawing, _ in asked]
