@@ -132,8 +132,8 @@ def _before(cfg: DictConfig, jobs: Sequence[Job]) -> list[str]:
 
 
 def _beside_study(overrides: Sequence[str]) -> list[str]:
-    """Overrides that another study takes too: none that chooses a study, or changes one."""
-    return [word for word in overrides if _key(word) != "study" and not word.startswith("study.")]
+    """Overrides that another study takes too: none that chooses a study, or that a study gives itself."""
+    return [word for word in overrides if _key(word).split(".")[0] not in ("study", *SET_BY_STUDY)]
 
 
 class _Study:

@@ -130,6 +130,7 @@ def test_the_star_check_follows_from_the_star(tmp_path: Path) -> None:
         assert abs(entry.point.budget_error) <= 0.05
         assert entry.run.recipe.epochs == 4
     assert arms["more depth"].point.realised.depth > arms["less depth"].point.realised.depth
+    assert check.after == (f"runs={tmp_path} recipe.epochs=4 study=star",)
 
 
 def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
@@ -137,7 +138,9 @@ def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
         planned("scaling=fitted", "phi=1", f"results={tmp_path}")
     (tmp_path / "grid-search").mkdir()
     (tmp_path / "grid-search" / "fitted.yaml").write_text(yaml.safe_dump({"alpha": 1.3, "beta": 1.1, "gamma": 1.128}))
-    [entry] = planned("scaling=fitted", "phi=1", f"results={tmp_path}").planned
+    wanted = planned("scaling=fitted", "phi=1", f"results={tmp_path}")
+    [entry], after = wanted.planned, wanted.after
+    assert after == (f"results={tmp_path} study=grid-search",)
     assert (entry.arm.name, entry.arm.rule.alpha, entry.arm.rule.gamma) == ("fitted", 1.3, 1.128)
     rules = {entry.arm.name for entry in planned("study=transfer", f"results={tmp_path}").planned}
     assert rules == {"width", "depth", "resolution", "compound", "fitted"}

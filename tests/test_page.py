@@ -1,0 +1,287 @@
+"""The page: it needs nothing beside it, says what its tables hold and no more, and can be read without seeing or pointing."""
+
+import html
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from ablation import sentences
+from ablation.chart import chart
+from ablation.compose import hydra
+from ablation.figures import DRAWINGS, FOREST
+from ablation.findings import by_claim
+from ablation.page import commands
+from ablation.planning import plan
+from ablation.report import report
+from ablation.results import Results
+from ablation.search_figures import SEARCH_DRAWINGS
+from tests.test_findings import concave
+from tests.test_run_identity import some_record
+
+STUDY = ("study=quick", "study.phis=[0,1,2]")
+
+
+def results_of(folder: Path, *words: str, without: int = 0, noise: float = 0.001) -> Results:
+    """A plan whose runs have drawn accuracies, all but the last few."""
+    rng = np.random.default_rng(5)
+    with hydra():
+        wanted = plan([*words, f"runs={folder / 'runs'}", f"results={folder / 'results'}"])
+    entries = list({entry.run.id: entry for entry in wanted.planned}.values())
+    told = {"versions": {"torch": "2.13.0"}, "commit": "0f1e2d3c", "finished": "2026-01-02T03:04:05+00:00", "data_digest": "d1", "history": ()}
+    return Results(
+        wanted,
+        {
+            entry.run.id: some_record(entry.run, accuracy=concave(entry) + noise * rng.normal(), val_accuracy=0.5, **told)
+            for entry in entries[: len(entries) - without]
+        },
+    )
+
+
+def page_of(results: Results) -> str:
+    return Path(dict(report(results))["Page"]).read_text()
+
+
+class Elements(HTMLParser):
+    """Start tags of a document, in order, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def __call__(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag in tags]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return results_of(tmp_path_factory.mktemp("page"), *STUDY, without=2)
+
+
+@pytest.fixture(scope="module")
+def page(results: Results) -> str:
+    return page_of(results)
+
+
+@pytest.fixture(scope="module")
+def elements(page: str) -> Elements:
+    return Elements(page)
+
+
+# ---------------------------------------------------------------- one file
+
+
+def test_the_page_needs_nothing_beside_it(page: str, elements: Elements) -> None:
+    addresses = [value for _, attributes in elements.found for name in ("src", "href") if (value := attributes.get(name))]
+    assert len(addresses) > 10
+    assert {re.match("data:|#", address)[0] for address in addresses if re.match("data:|#", address)} == {"data:", "#"}
+    assert [address for address in addresses if not re.match("data:|#", address)] == []
+    assert not elements("link", "iframe")
+    assert elements("meta")[3]["content"].startswith("default-src 'none'; img-src data:")  # type: ignore[union-attr]
+    assert len(page) < 2e6
+
+
+def test_the_same_records_give_the_same_page(results: Results, page: str) -> None:
+    assert page_of(results) == page
+
+
+def test_a_name_cannot_leave_its_place_in_the_page(tmp_path: Path) -> None:
+    name = "</script><b>&'"
+    rule = f'study.rules=[{{name: "{name}", alpha: 1.2, beta: 1.1, gamma: 1.15}}, width]'
+    text = page_of(results_of(tmp_path, "study=quick", rule, "study.phis=[0,1]", "cost=nominal"))
+    assert name not in text
+    assert html.escape(name, quote=False).replace("'", "&#39;") in text
+    assert Elements(text)("b") == []
+    [specification] = re.findall(r'<script id="specification" type="application/json">(.*?)</script>', text, re.S)
+    assert {row["rule"] for row in json.loads(specification)["data"]["values"]} == {name, "width"}
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) -> None:
+    assert "<h1>Does each dimension alone pay less and less, and do the three together pay more?</h1>" in page
+    top = page[: page.index("In full:")]
+    lines = [re.findall(r">([^<>\s][^<>]*)<", row) for row in re.findall(r"<tr>(.*?)</tr>", top, re.S)]
+    for statement, rows in by_claim(results.findings).items():
+        assert [statement] in lines
+        for row in rows:
+            assert [cell for name in ("", "verdict", "effect", "95 % interval", "n") if (cell := row[name])] in lines
+    counts = Counter(finding.verdict for finding in results.findings)
+    assert len(counts) > 1
+    assert all(f">{count} {verdict}</span>" in top for verdict, count in counts.items())
+    assert re.findall(r'<figure id="figure-(\w+)">', page)[0] == "compound"
+
+
+def test_every_figure_stands_in_the_page_with_what_it_shows(results: Results, page: str) -> None:
+    words = html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
+    for drawing in DRAWINGS:
+        planned = drawing.select(results.summary) is not None
+        assert (f'<figure id="figure-{drawing.name}">' in page) == planned
+        if planned:
+            for text in sentences.FOUND[drawing.name](results.shown(drawing)):
+                assert text in words
+
+
+def test_missing_runs_and_the_command_that_trains_them_are_named(results: Results, page: str) -> None:
+    assert len(results.missing) == 2
+    for label in results.missing:
+        assert f"<li>{label}</li>" in page
+    assert f"<code>{results.wanted.through('run')}</code> trains them" in html.unescape(page)
+    assert page.count("<td>missing</td>") == 2
+
+
+def test_the_page_says_how_it_was_made(results: Results, page: str) -> None:
+    [commands] = re.findall(r"<pre.*?><code>(.*?)</code></pre>", page, re.S)
+    assert html.unescape(commands).splitlines() == [
+        "git checkout 0f1e2d3c",
+        "make install",
+        results.wanted.through("run"),
+        results.wanted.through("report"),
+    ]
+    for name, value in {"learning_rate": "0.2", "name": "shapes", "digest": "d1", "seeds": "0, 1, 2", "device": "cpu", "torch": "2.13.0"}.items():
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+
+
+def test_what_a_study_follows_from_comes_first(results: Results) -> None:
+    transfer = replace(results, wanted=replace(results.wanted, after=("study=grid-search",)))
+    assert commands(transfer)[2:4] == ["python -m ablation.run study=grid-search", "python -m ablation.report study=grid-search"]
+
+
+def test_a_command_without_a_study_is_its_own_title(tmp_path: Path) -> None:
+    results = results_of(tmp_path, "scaling=depth,width", "phi=0,1", "cost=matched")
+    text = page_of(results)
+    assert f"<h1>{html.escape(results.wanted.command)}</h1>" in text
+    assert "python -m ablation.run -m scaling=depth,width" in text
+    assert "not every mean has an interval, so their order says nothing" in text  # one seed
+
+
+# ---------------------------------------------------------------- accessible
+
+
+def test_headings_are_in_order(elements: Elements) -> None:
+    levels = [int(tag[1]) for tag, _ in elements.found if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_figures_tables_and_places_have_names(page: str, elements: Elements) -> None:
+    assert elements("html") == [{"lang": "en"}]
+    assert all(len(image["alt"] or "") > 40 for image in elements("img"))
+    assert all(cell.get("scope") in ("col", "row", "rowgroup") for cell in elements("th"))
+    assert len(elements("caption")) == len(elements("table"))
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {attributes["href"][1:] for attributes in elements("a") if (attributes["href"] or "").startswith("#")}  # type: ignore[index]
+    assert targets <= set(ids)
+    assert all(attributes.get("aria-label") for _, attributes in elements.found if attributes.get("role") in ("region", "group"))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def themes(page: str) -> Iterator[dict[str, str]]:
+    for block in re.findall(r":root \{(.*?)\}", page, re.S):
+        yield dict(re.findall(r"--(\w+): (#\w+)", block))
+
+
+def test_text_and_marks_stand_out_in_light_dark_and_print(page: str) -> None:
+    """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for marks."""
+    found = list(themes(page))
+    assert len(found) == 3
+    for theme in found:
+        for name, least in {"ink": 4.5, "soft": 4.5, "link": 4.5, "supported": 3, "contradicted": 3, "equivalent": 3, "open": 3}.items():
+            for ground in ("page", "tint"):
+                if name in theme:
+                    low, high = sorted((luminance(theme[name]), luminance(theme[ground])))
+                    assert (high + 0.05) / (low + 0.05) >= least, (name, theme)
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def means(**rows: tuple[float, float, float]) -> dict[str, object]:
+    """Rows of a figure's table by name: mean, low, high."""
+    frame = pd.DataFrame([{"mean": mean, "low": low, "high": high} for mean, low, high in rows.values()])
+    return dict(zip(rows, frame.itertuples(), strict=True))
+
+
+def test_every_figure_has_sentences() -> None:
+    assert set(sentences.FOUND) == {drawing.name for drawing in (*DRAWINGS, *SEARCH_DRAWINGS, FOREST)}
+
+
+HIGHEST = "the interval of the highest mean, of a, overlaps with"
+ORDERS = [
+    ({"a": (0.9, 0.88, 0.92), "b": (0.8, 0.78, 0.82), "c": (0.7, 0.6, 0.8)}, "the highest interval, of a, lies above all others"),
+    ({"a": (0.9, 0.8, 1.0), "b": (0.85, 0.75, 0.95)}, f"{HIGHEST} the other"),
+    ({"b": (0.8, 0.7, 0.9), "a": (0.9, 0.85, 0.95), "c": (0.7, 0.6, 0.8)}, f"{HIGHEST} that of b, not with the rest"),
+    ({"a": (0.9, 0.8, 1.0), "b": (0.85, np.nan, np.nan)}, "not every mean has an interval, so their order says nothing"),
+]
+
+
+@pytest.mark.parametrize(("rows", "words"), ORDERS)
+def test_an_order_is_told_as_far_as_intervals_carry_it(rows: dict[str, tuple[float, float, float]], words: str) -> None:
+    assert sentences.highest(means(**rows)) == words  # type: ignore[arg-type]
+
+
+def test_a_step_that_may_pay_nothing_is_not_told_as_a_gain() -> None:
+    shared = {"baseline": "mini", "setting": "", "cost": "matched"}
+    steps = [("width", 1, 0.03, 0.02, 0.04), ("width", 2, 0.01, -0.01, 0.03), ("depth", 1, 0.02, 0.01, 0.03), ("depth", 2, -0.02, -0.03, -0.01)]
+    rows = [shared | {"rule": rule, "macs": macs, "mean": mean, "low": low, "high": high} for rule, macs, mean, low, high in steps]
+    [text] = sentences.gain(pd.DataFrame(rows))
+    assert text == (
+        "The interval of the last step includes 0 for width, lies below 0 for depth; points per doubling of FLOPs, first step then last where "
+        "there are two: width +3.0 (+2.0 to +4.0) then +1.0 (-1.0 to +3.0); depth +2.0 (+1.0 to +3.0) then -2.0 (-3.0 to -1.0)."
+    )
+
+
+def test_the_ends_of_a_dimension_are_told_with_their_intervals() -> None:
+    shared = {"baseline": "mini", "setting": "", "rule": "width"}
+    points = [(1.0, 100, 0.8, 0.79, 0.81), (1.5, 210, 0.9, 0.7, 1.0), (2.0, 400, 0.85, 0.82, 0.88)]
+    rows = [shared | {"width": width, "macs": macs, "mean": mean, "low": low, "high": high} for width, macs, mean, low, high in points]
+    assert sentences.single(pd.DataFrame(rows)) == [
+        "The interval of the largest network lies above that of the smallest for width: "
+        "width 80.0 % (79.0 to 81.0) at w=1 and 85.0 % (82.0 to 88.0) at w=2."
+    ]
+
+
+def test_rules_at_unequal_cost_are_told_with_their_cost(results: Results) -> None:
+    [text] = sentences.compound(results.shown(DRAWINGS[3]))
+    assert re.match(r"At [\d.]+ times the FLOPs of the smallest network the ", text)
+    unequal = results.shown(DRAWINGS[3]).query("rule != 'compound' or phi < 2")  # type: ignore[union-attr]
+    [text] = sentences.compound(unequal)
+    assert text.startswith("At multiples of the smallest network's FLOPs ") and re.search(r"compound at 2\.\d+ times \d", text)
+
+
+# ---------------------------------------------------------------- chart
+
+
+def test_the_chart_compiles_and_holds_every_mean_with_its_seeds(results: Results) -> None:
+    specification = chart(results.frame, results.summary)
+    assert len(vl_convert.vegalite_to_vega(specification)["marks"]) > 2
+    rows, known = specification["data"]["values"], results.summary[results.summary["n"] > 0]
+    assert [row["mean"] for row in rows] == list(100 * known["mean"])
+    assert [len(row["seeds"].split(", ")) for row in rows] == list(known["n"])
+    assert [row["macs"] for row in rows] == list(known["macs"])
+    assert "step_seconds" not in rows[0]
+    measured = chart(results.frame, results.summary.assign(step_seconds=0.1, step_bytes=np.nan))
+    [cost] = [param for param in measured["params"] if param["name"] == "cost"]
+    assert cost["bind"]["options"] == ["macs", "activations", "params", "step_seconds"]
