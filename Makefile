@@ -19,7 +19,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study figures status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study figures report status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -50,6 +50,9 @@ $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks 
 figures: $(INSTALLED) ## draw every figure that has records
 	$(BIN)/python -m ablation.report
 
+report: $(INSTALLED) ## page, figures, tables and verdicts of a study from its records (STUDY=quick)
+	$(BIN)/python -m ablation.report study=$(STUDY) $(ARGS)
+
 status: $(INSTALLED) ## the state of every run of a study, live while one is running (STUDY=quick)
 	$(BIN)/python -m ablation.status study=$(STUDY) $(ARGS)
 
@@ -75,6 +78,9 @@ check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, fals
 
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
 	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py
+
+test-browser: $(INSTALLED) ## the page in a headless Chromium (installed by apt-get where it is missing); pictures in build/browser/
+	tests/browser/chromium.sh $(BIN)/python -m pytest tests/browser
 
 test-ray: $(RAY)/.installed ## the launcher ray, in an environment of its own, on a Ray that this starts and stops
 	$(RAY)/bin/python -m pytest tests/clusters/test_ray.py
