@@ -1,7 +1,6 @@
-"use strict";
-
 // Vega makes the controls; the page only gives it their places. An empty chart, every rule switched off, is no reason to warn.
-vegaEmbed("#chart", JSON.parse(document.getElementById("specification").textContent), { actions: false, renderer: "svg", logLevel: vega.Error });
+const errors = 1; // of Vega's levels of logging
+vegaEmbed("#chart", JSON.parse(document.getElementById("specification").textContent), { actions: false, renderer: "svg", logLevel: errors });
 
 // A heading sorts its table, up and then down; what is empty comes last.
 for (const table of document.querySelectorAll("table.sortable")) {
