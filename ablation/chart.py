@@ -27,6 +27,8 @@ SHAPES = {
     "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
     "d": "M0,-1L.6,0L0,1L-.6,0Z",
 }
+SPOKEN = """datum.network + ' (' + datum.coefficients + '), ' + datum.amount + ': mean ' + format(datum.mean, '.1f')
+  + ' %, 95 % interval ' + datum.interval + ', seeds ' + datum.seeds"""  # a mean for who does not point at it
 LOOSE = ("#7F7F7F", "circle")  # networks that lie on no line: explicit coefficients, the candidates of a search
 
 
@@ -39,7 +41,7 @@ def points(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
         for row in part.to_dict("records"):
             runs = seeds[_key(row[name] for name in (*ARM, "phi", "cost"))]
             costs = {name: row[name] for name in COSTS if name in row and not math.isnan(row[name])}
-            rows.append({"panel": panel, "rule": row["rule"] if row["rule"] in lines else "candidates"} | costs | told(row, runs))
+            rows.append({"panel": panel, "rule": row["rule"] if row["rule"] in lines else "networks"} | costs | told(row, runs))
     return rows
 
 
@@ -84,6 +86,7 @@ def chart(frame: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
             {"calculate": "datum[cost]", "as": "x"},
             {"filter": "isValid(datum.x)"},
             {"calculate": "format(datum.x, '.3s')", "as": "amount"},
+            {"calculate": SPOKEN, "as": "spoken"},
         ],
         "encoding": {
             "x": {"field": "x", "type": "quantitative", "title": None, "scale": scale, "axis": axis},
@@ -109,7 +112,7 @@ def _select(name: str, label: str, options: Mapping[str, str]) -> dict[str, Any]
 
 def _scale(rules: Sequence[str], which: int) -> dict[str, Any]:
     """Colours (0) or shapes (1) of the rules, those of every figure."""
-    looks = {rule: LOOSE if rule == "candidates" else (look(rule, rules)[0], SHAPES[look(rule, rules)[1]]) for rule in rules}
+    looks = {rule: LOOSE if rule == "networks" else (look(rule, rules)[0], SHAPES[look(rule, rules)[1]]) for rule in rules}
     return {"domain": list(looks), "range": [pair[which] for pair in looks.values()]}
 
 
@@ -121,7 +124,10 @@ def _layers(rules: Sequence[str]) -> list[dict[str, Any]]:
     mean = {"y": {"field": "mean", "type": "quantitative"}}
     shape = {"field": "rule", "type": "nominal", "title": None, "scale": _scale(rules, 1)}
     return [
-        {"mark": {"type": "line", "strokeWidth": 1.6}, "transform": [{"filter": "datum.rule != 'candidates'"}], "encoding": mean},
+        {"mark": {"type": "line", "strokeWidth": 1.6}, "transform": [{"filter": "datum.rule != 'networks'"}], "encoding": mean},
         {"mark": {"type": "rule", "strokeWidth": 1.5}, "transform": [{"filter": "isValid(datum.low)"}], "encoding": ends},
-        {"mark": {"type": "point", "filled": True, "size": 110, "opacity": 1}, "encoding": mean | {"shape": shape, "tooltip": tooltip}},
+        {
+            "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+            "encoding": mean | {"shape": shape, "tooltip": tooltip, "description": {"field": "spoken"}},
+        },
     ]

@@ -121,14 +121,16 @@ def shown(drawing: Drawing, table: pd.DataFrame, folder: Path) -> Shown:
     image = uri("image/svg+xml", (folder / f"{drawing.name}.svg").read_bytes())
     csv = uri("text/csv", (folder / f"{drawing.name}.csv").read_bytes())
     found = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in FOUND[drawing.name](table)]
-    return Shown(drawing, found, alternative(drawing, table), image, csv, numbers)
+    words = alternative(drawing, table) + (" The numbers follow as a table." if numbers else "")
+    return Shown(drawing, found, words, image, csv, numbers)
 
 
 def alternative(drawing: Drawing, table: pd.DataFrame) -> str:
     """What a figure is, in words, for who does not see it: what it is about, its rows and the ranges of its numbers."""
-    rules = f" of {listed(list(dict.fromkeys(table['rule'])))}" if "rule" in table and table["rule"].nunique() < 9 else ""
+    names = list(dict.fromkeys(table["rule"].dropna())) if "rule" in table else []
+    rules = f" of {listed(names)}" if 0 < len(names) < 9 else ""
     ranges = [f"{name} {_cell(table[name].min())} to {_cell(table[name].max())}" for name in ("macs", "mean", "effect") if name in table]
-    return f"{drawing.title}, {drawing.says} {len(table)} rows{rules}; {', '.join(ranges)}. The numbers follow as a table."
+    return f"{drawing.title}, {drawing.says} {len(table)} rows{rules}; {', '.join(ranges)}."
 
 
 def differing(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -196,7 +198,7 @@ def several(values: Iterable[Any]) -> str:
 
 def commands(results: Results) -> list[str]:
     """What reproduces a page in a checkout, line by line."""
-    found = {record.commit for record in results.done.values() if record.commit}
-    checkout = [f"git checkout {commit}" for commit in found] if len(found) == 1 else []
+    found = {record.commit for record in results.done.values()}
+    checkout = [f"git checkout {commit}" for commit in found if len(found) == 1 and commit and not commit.endswith("+")]
     before = [f"python -m ablation.{door} {words}" for words in results.wanted.after for door in ("run", "report")]
     return [*checkout, "make install", *before, *(results.wanted.through(door) for door in ("run", "report"))]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ablation.cost import TOLERANCE
 from ablation.drawing import COSTS, panels
-from ablation.figures import forest_rows
+from ablation.figures import forest_rows, rules_of
 from ablation.findings import VERDICTS
 from ablation.scaling import SINGLE
 
@@ -101,7 +101,8 @@ def single(table: pd.DataFrame) -> list[str]:
     """Of each dimension the smallest and the largest network."""
     found = []
     for title, part in panels(table):
-        lines = {rule: _ends(rows.itertuples()) for rule, rows in part.groupby("rule", sort=False) if rows["macs"].nunique() > 1}
+        rows = {rule: part[part["rule"] == rule] for rule in rules_of(part)}
+        lines = {rule: _ends(line.itertuples()) for rule, line in rows.items() if line["macs"].nunique() > 1}
         found += [headed(title, ends(lines, {rule: rule for rule in lines}))] if lines else []
     return found
 
@@ -168,10 +169,11 @@ def findings(table: pd.DataFrame) -> list[str]:
 
 
 def grid(table: pd.DataFrame) -> list[str]:
-    """The best candidate, and which of its rung cannot be told from it."""
+    """The highest mean of the last rung, and which others cannot be told from it."""
     last = table[table["rung"] == table["rung"].max()]
     best, others = last[last["best"]].iloc[0], last[last["behind"] > 0]
-    text = f"Best of {len(table)} candidates after {best['epochs']}: {best['rule']} with {100 * best['mean']:.1f} %."
+    highest = f"the highest mean is that of {best['rule']}, {100 * best['mean']:.1f} %"
+    text = f"{len(last)} of {len(table)} candidates trained for {best['epochs']}; {highest}."
     if others.empty:
         return [text]
     after = next(others.sort_values("behind").itertuples())

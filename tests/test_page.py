@@ -38,13 +38,8 @@ def results_of(folder: Path, *words: str, without: int = 0, noise: float = 0.001
         wanted = plan([*words, f"runs={folder / 'runs'}", f"results={folder / 'results'}"])
     entries = list({entry.run.id: entry for entry in wanted.planned}.values())
     told = {"versions": {"torch": "2.13.0"}, "commit": "0f1e2d3c", "finished": "2026-01-02T03:04:05+00:00", "data_digest": "d1", "history": ()}
-    return Results(
-        wanted,
-        {
-            entry.run.id: some_record(entry.run, accuracy=concave(entry) + noise * rng.normal(), val_accuracy=0.5, **told)
-            for entry in entries[: len(entries) - without]
-        },
-    )
+    drawn = {entry: concave(entry) + noise * rng.normal() for entry in entries[: len(entries) - without]}
+    return Results(wanted, {entry.run.id: some_record(entry.run, accuracy=it, val_accuracy=it, **told) for entry, it in drawn.items()})
 
 
 def page_of(results: Results) -> str:
@@ -156,6 +151,13 @@ def test_the_page_says_how_it_was_made(results: Results, page: str) -> None:
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
 
 
+@pytest.mark.parametrize("found", [("a1", "b2"), ("a1", None), ("a1+",)])
+def test_no_checkout_is_told_that_does_not_give_back_the_code(found: tuple[str | None, ...], results: Results) -> None:
+    commits = itertools.cycle(found)
+    done = {name: replace(record, commit=next(commits)) for name, record in results.done.items()}
+    assert commands(replace(results, done=done))[0] == "make install"
+
+
 def test_what_a_study_follows_from_comes_first(results: Results) -> None:
     transfer = replace(results, wanted=replace(results.wanted, after=("study=grid-search",)))
     assert commands(transfer)[2:4] == ["python -m ablation.run study=grid-search", "python -m ablation.report study=grid-search"]
@@ -167,6 +169,15 @@ def test_a_command_without_a_study_is_its_own_title(tmp_path: Path) -> None:
     assert f"<h1>{html.escape(results.wanted.command)}</h1>" in text
     assert "python -m ablation.run -m scaling=depth,width" in text
     assert "not every mean has an interval, so their order says nothing" in text  # one seed
+
+
+@pytest.mark.parametrize(("study", "figures"), [("star", ["star"]), ("grid-search", ["grid"]), ("balance", ["balance", "findings"])])
+def test_a_study_of_another_kind_has_its_page(study: str, figures: list[str], tmp_path: Path) -> None:
+    text = page_of(results_of(tmp_path, f"study={study}"))
+    assert re.findall(r'<figure id="figure-(\w+)">', text) == figures
+    assert ('id="verdicts"' in text) == ("findings" in figures)
+    [specification] = re.findall(r'<script id="specification" type="application/json">(.*?)</script>', text, re.S)
+    assert {row["rule"] for row in json.loads(specification)["data"]["values"]} == {"networks"}
 
 
 # ---------------------------------------------------------------- accessible

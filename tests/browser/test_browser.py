@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -136,6 +138,26 @@ def test_a_point_tells_network_interval_and_seeds(page: Chrome, results: Results
     assert "width phi=2" in shown
     assert f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %" in shown
     assert all(f"{seed}: " in shown for seed in range(row["n"]))
+
+
+def test_arrow_keys_and_a_tap_choose_a_mean(page: Chrome, results: Results) -> None:
+    chart, told = page.find_element(By.ID, "chart"), page.find_element(By.ID, "told")
+    chart.send_keys(Keys.ARROW_RIGHT)
+    first = told.text
+    assert page.switch_to.active_element.get_attribute("aria-label") == first
+    page.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert told.text != first
+    page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    assert told.text == first
+    row = results.summary[results.summary["label"] == "depth phi=2"].iloc[0]
+    [mark] = [point for point in points(page) if str(point.get_attribute("aria-label")).startswith("depth phi=2")]
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    box = page.execute_script("return arguments[0].getBoundingClientRect().toJSON()", mark)
+    finger = ActionBuilder(page, mouse=PointerInput("touch", "finger"))
+    finger.pointer_action.move_to_location(round(box["right"]), round(box["top"])).pointer_down().pointer_up()
+    finger.perform()
+    wait(page, lambda: told.text.startswith("depth phi=2"))
+    assert f"mean {100 * row['mean']:.1f} %, 95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %" in told.text
 
 
 def test_a_table_sorts_by_keyboard_and_by_click(page: Chrome) -> None:
