@@ -118,8 +118,8 @@ else
 	@touch $(INSTALLED)
 endif
 
-test-package: ## the wheel in a fresh environment, used from another folder
-	bash tests/package.sh $(PYTHON)
+test-package: $(INSTALLED) ## the wheel in a fresh environment, used from another folder
+	bash tests/package.sh $(PYTHON) $(BIN)/python
 
 test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh

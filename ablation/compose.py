@@ -1,5 +1,7 @@
 """The door: Hydra composes, this module turns the result into frozen values. Below it there is no DictConfig."""
 
+import argparse
+import json
 import os
 import re
 import sys
@@ -15,9 +17,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
-from ablation.baselines import BASELINES
+from ablation.baselines import BASELINES, FINE, Baseline
 from ablation.config import Data, Execution, Recipe, build, folder_of, one_of, typed
-from ablation.scaling import PUBLISHED, RULES, Coefficients, Rule
+from ablation.network import Network, Stage
+from ablation.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule
 from ablation.study import Arm, NotYet
 
 # conf/ lies beside the package in a checkout and inside it once installed.
@@ -38,6 +41,7 @@ def register() -> None:
     store.store(group="scaling", name="fitted", node={"name": "fitted", "file": fitted_file(Path("${results}"))})
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
+    store.store(group="baseline", name="file", node={"name": "file", "path": None})
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
     for plugin in (StudySweeper, LocalLauncher, SlurmLauncher):
         Plugins.instance().register(plugin)
@@ -57,7 +61,7 @@ def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
     """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one line and status 1."""
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
     if {"-h", "--help"} & set(words):
-        print(doc)
+        print(f"{doc}\nGroups and settings: python -m ablation.run --help")
         return
     try:
         with hydra():
@@ -69,9 +73,31 @@ def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
 
 
 def arguments(words: Sequence[str]) -> list[str]:
-    """Overrides as typed, with data=custom put first where a name or path is given and no data set is chosen."""
+    """Overrides as typed, and before them the choices that they imply: a name or path of images means data=custom, a table's baseline=file.
+
+    --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job and printed command has it.
+    """
+    words, implied = _own_configs(words)
     given = {word.split("=")[0].lstrip("+") for word in words}
-    return (["data=custom"] if given & {"data.name", "data.path"} and "data" not in given else []) + list(words)
+    for group, choice, keys in (("data", "custom", {"data.name", "data.path"}), ("baseline", "file", {"baseline.path"})):
+        implied += [f"{group}={choice}"] if given & keys and group not in given else []
+    first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))  # Hydra wants its flags on one side
+    return [*words[:first], *implied, *words[first:]]
+
+
+def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without --config-dir, and the override that does the same; raises ValueError where there is no such folder."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config-dir", "-cd")
+    try:
+        flags, rest = parser.parse_known_args(list(words))
+    except argparse.ArgumentError:
+        raise ValueError("--config-dir: say which folder, --config-dir FOLDER") from None
+    if flags.config_dir is None:
+        return rest, []
+    if not Path(flags.config_dir).is_dir():
+        raise ValueError(f"--config-dir {flags.config_dir}: no such folder; it should hold groups of your own, such as recipe/mine.yaml")
+    return rest, [f"hydra.searchpath=[{json.dumps(flags.config_dir)}]"]
 
 
 def arm(scaling: Mapping[str, Any], phi: float, cost: str) -> Arm:
@@ -107,6 +133,45 @@ def _triple(file: Path) -> dict[str, float]:
         raise ValueError(f"scaling.file={file}: needs alpha, beta and gamma as numbers ({one_line(error)})") from error
 
 
+def _baseline(node: Mapping[str, Any]) -> Baseline:
+    """The baseline that a node names, or the user's own from the file at its path."""
+    if node["name"] != "file":
+        return BASELINES[node["name"]]
+    if not node["path"]:
+        raise ValueError("baseline=file: say which stage table, baseline.path=FILE.yaml")
+    file = Path(node["path"])
+    if not file.is_file():
+        raise FileNotFoundError(f"baseline.path={file}: no such file; it should hold a stage table as YAML (CONTRIBUTING.md has one)")
+    try:
+        return stage_table(file.stem, yaml.safe_load(file.read_text()))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"baseline.path={file}: {one_line(error)}") from error
+
+
+def stage_table(name: str, table: Any) -> Baseline:
+    """A user's own baseline: the fields of `Network` without classes, which are the data's; a list of `Stage`; `Rounding`, or that of mini.
+
+    Raises ValueError for whatever is wrong with it, naming the value.
+    """
+    if name in BASELINES:
+        raise ValueError(f"{name} is the name of a baseline that ships; give the file another")
+    if not isinstance(table, dict) or not all(isinstance(row, dict) for row in [*(table.get("stages") or [None]), table.get("rounding", {})]):
+        raise ValueError("a stage table is a mapping; its stages are a list of mappings, its rounding is one")
+    if "classes" in table:
+        raise ValueError(f"classes={table['classes']}: the data say how many; leave it out")
+    rounding = build(Rounding, vars(FINE) | table.get("rounding", {}), "rounding")
+    stages = tuple(_stage(number, row) for number, row in enumerate(table["stages"], 1))
+    values = {key: value for key, value in table.items() if key not in ("stages", "rounding")}
+    return Baseline(name, build(Network, values | {"classes": 2, "stages": stages}), rounding)
+
+
+def _stage(number: int, row: Mapping[str, Any]) -> Stage:
+    try:
+        return build(Stage, row)
+    except ValueError as error:
+        raise ValueError(f"stage {number}: {error}") from error
+
+
 def scaling_node(name: str, cfg: DictConfig) -> dict[str, Any]:
     """A rule by its name, as a scaling node; raises ValueError for a name that is none."""
     one_of("study.rules", name, (*RULES, "fitted"))
@@ -129,7 +194,7 @@ def conditions(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0")
     evaluate = typed("evaluate", cfg.evaluate, bool)
     return {
-        "baseline": BASELINES[cfg.baseline.name],
+        "baseline": _baseline(cfg.baseline),
         "recipe": _recipe(cfg),
         "data": _data(cfg),
         "evaluate": evaluate,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from ablation.scaling import Coefficients, Rounding, round_channels, round_layers, round_pixels
 
+ACTIVATIONS = ("silu", "relu", "relu6")
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -41,7 +43,7 @@ class Stage:
     channels: of a block's narrow side, which scaling rounds; expand: its wide side as a multiple of the narrow. An mbconv is narrow at its
     ends and wide within; a bottleneck is the other way round and puts out expand * channels; separable has no wide side, so 1.
     squeeze: squeeze-excite channels as a fraction of the block's input, 0 for none; only mbconv has them.
-    Raises ValueError for an operator that there is not and for a value that the operator has no use for.
+    Raises ValueError for an operator that there is not, for a value that the operator has no use for, and for a block that cannot be built.
     """
 
     operator: str
@@ -59,6 +61,10 @@ class Stage:
             raise ValueError(f"expand={self.expand}: a separable block has no wide side; take 1, or operator=mbconv")
         if self.operator != "mbconv" and self.squeeze:
             raise ValueError(f"squeeze={self.squeeze}: a {self.operator} block has no squeeze-excite; take 0, or operator=mbconv")
+        if not 0 <= self.squeeze <= 1:
+            raise ValueError(f"squeeze={self.squeeze}: a fraction of the block's input channels between 0 and 1")
+        _positive(self, "expand", "kernel", "stride", "channels", "layers")
+        _odd("kernel", self.kernel)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Network:
     """A ConvNet as integers: input side in pixels, classes, stem channels, stages, head channels (the last 1x1 convolution, 0 for none).
 
     stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none.
+    Raises ValueError for a network that cannot be built.
     """
 
     pixels: int
@@ -103,6 +110,16 @@ class Network:
     stem_pool: int = 1
     activation: str = "silu"
     norm_epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("stages: a network has one stage at least")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation={self.activation}: choose one of {', '.join(ACTIVATIONS)}")
+        if self.head < 0 or not self.norm_epsilon > 0:
+            raise ValueError(f"head={self.head}, norm_epsilon={self.norm_epsilon:g}: a head has 0 channels or more, an epsilon is above 0")
+        _positive(self, "pixels", "classes", "stem", "stem_kernel", "stem_stride", "stem_pool")
+        _odd("stem_kernel", self.stem_kernel)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -153,6 +170,18 @@ class Network:
         if head := self.head_convolution():
             yield head
         yield self.classifier()
+
+
+def _positive(table: Stage | Network, *names: str) -> None:
+    for name in names:
+        if getattr(table, name) < 1:
+            raise ValueError(f"{name}={getattr(table, name)}: must be at least 1")
+
+
+def _odd(name: str, kernel: int) -> None:
+    """The pixels that are counted are those of symmetric padding by kernel // 2."""
+    if kernel % 2 == 0:
+        raise ValueError(f"{name}={kernel}: a kernel has an odd side")
 
 
 def separable(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:

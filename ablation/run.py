@@ -59,6 +59,8 @@ def job(cfg: DictConfig) -> str | None:
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         os.chdir(HydraConfig.get().runtime.cwd)  # where the command was given: Ray's workers start elsewhere
+        if cfg.study.name and not sweeping:
+            raise ValueError(f"study={cfg.study.name} is many runs: give -m, or let its file say hydra: {{mode: MULTIRUN}}")
         entry, where = single(cfg), execution(cfg)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed meanwhile; start the command again")
@@ -211,12 +213,12 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Entry point; Hydra's own flags (--help, --cfg job, -m) work as usual."""
     register()
-    sys.argv[1:] = arguments(sys.argv[1:])
     trace = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
+        sys.argv[1:] = arguments(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
         if _faults:
             raise _faults[0]

@@ -15,10 +15,12 @@ class StudySweeper(Sweeper):
     launcher: Launcher
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.chosen = [word for word in config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+        words = [word for word in config.hydra.overrides.hydra if not word.startswith("hydra.mode=")]
+        self.own_configs = [word for word in words if word.startswith("hydra.searchpath=")]  # planning composes, so it needs them too
+        self.chosen = [word for word in words if word not in self.own_configs]
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         from ablation.run import sweep
 
-        return sweep(arguments, lambda overrides: self.launcher.launch(overrides, initial_job_idx=0), self.chosen)
+        return sweep([*self.own_configs, *arguments], lambda overrides: self.launcher.launch(overrides, initial_job_idx=0), self.chosen)

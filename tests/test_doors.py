@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from ablation.baselines import BASELINES
 from ablation.bench import BENCHES
-from ablation.compose import CONF, arguments, hydra, one_line
+from ablation.compose import CONF, arguments, hydra, one_line, studies
 from ablation.planning import plan, single
 from ablation.states import leave_reason
 from ablation.study import NotYet
@@ -25,6 +28,45 @@ Door = Callable[..., subprocess.CompletedProcess[str]]
 def planned(*words: str) -> list[dict[str, object]]:
     with hydra():
         return [entry.row() | {"overrides": job.overrides, "label": entry.label} for job in plan(words).jobs for entry in [job.planned]]
+
+
+def test_help_is_short_and_names_what_people_need(door: Door) -> None:
+    shown = door("run", "--help").stdout
+    assert len(shown.splitlines()) < 45
+    choices = dict(re.findall(r"^(\w+): (.*)$", shown, re.M))
+    assert choices["study"].split(", ") == studies()
+    assert choices["baseline"].split(", ") == sorted([*BASELINES, "file"])
+    assert {"compound", "fitted", "published"} <= set(choices["scaling"].split(", "))
+    assert {"shapes", "custom"} <= set(choices["data"].split(", ")) and {"short", "paper"} <= set(choices["recipe"].split(", "))
+    examples = re.findall(r"^  ablation (\S.*?)(?:   .*)?$", shown, re.M)
+    assert len(examples) == 4
+    for example in examples:
+        assert planned(*(word for word in example.split() if word != "-m" and not word.startswith("hydra/")))
+
+
+@pytest.mark.parametrize("name", ["plan", "status", "report", "bench", "audit", "sync"])
+def test_help_of_the_other_doors_says_what_they_do_and_shows_commands(door: Door, name: str) -> None:
+    shown = door(name, "--help").stdout
+    assert f"\npython -m ablation.{name}" in shown
+    assert shown.splitlines()[-1] == "Groups and settings: python -m ablation.run --help"
+    assert len(shown.splitlines()) < 12
+
+
+COMPLETE = """
+eval "$(ablation -sc install=bash)"
+for COMP_LINE in "$@"; do
+    words=($COMP_LINE) COMP_POINT=${#COMP_LINE} COMP_CWORD=$((${#words[@]} - 1))
+    hydra_bash_completion
+    echo "${COMPREPLY[@]}"
+done
+"""
+
+
+def test_tab_completion_in_bash() -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    lines = ["ablation scaling=dep", "ablation phi=1 study=grid", "ablation recipe.learn"]
+    done = subprocess.run(["bash", "-c", COMPLETE, "bash", *lines], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["scaling=depth", "study=grid-search", "recipe.learning_rate="]
 
 
 def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(door: Door, tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.baselines import B0, MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50, Baseline
 from ablation.cost import cost, matched, nominal, training_flops
-from ablation.model import ConvNet, StochasticDepth
-from ablation.network import Network
+from ablation.model import ACTIVATIONS, ConvNet, StochasticDepth
+from ablation.network import ACTIVATIONS as KNOWN
+from ablation.network import Network, Stage
 from ablation.scaling import PUBLISHED, RULES, Coefficients
 
+MIXED = (Stage("separable", 1, 5, 2, 20, 2), Stage("mbconv", 3, 7, 1, 20, 2, 0.5), Stage("bottleneck", 2, 3, 2, 8, 2))  # as a user may write one
 NETWORKS = {
+    "a table of every operator": Network(pixels=30, classes=5, stem=12, stages=MIXED, stem_kernel=5, stem_pool=2, activation="relu"),
     **{f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network for rule, phi in itertools.product(RULES, (0, 1, 2))},
     **{
         f"mini {d} {w} {r}": nominal(MINI, Coefficients(d, w, r)).network
@@ -26,6 +29,10 @@ NETWORKS = {
         for d, w, r in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 1.35), (1.4, 1.2, 1.3), (0.6, 0.5, 0.7)]
     },
 }
+
+
+def test_every_activation_of_a_table_can_be_built() -> None:
+    assert tuple(ACTIVATIONS) == KNOWN
 
 
 @pytest.mark.parametrize("name", NETWORKS)
