@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from tabulate import tabulate
 
 from ablation.compose import CONF, arguments, execution, fail, one_line, register
 from ablation.config import Execution
@@ -118,8 +119,38 @@ def result(entry: Planned, record: Record, path: str) -> str:
         "seconds": f"{record.seconds:.1f} training, {record.total_seconds:.1f} in all",
         "images/s": f"{record.images_per_second:,.0f}",
         "record": path,
+        "next": next_command(entry),
     }
     return "\n".join([entry.label, *(f"  {name:<13} {value}" for name, value in rows.items())])
+
+
+def next_command(entry: Planned) -> str:
+    """What tells whether a network is better than its baseline: both with three seeds, in the words of this command."""
+    given = HydraConfig.get().overrides
+    settled = ("phi", "seed", "devices", "expect")
+    kept = [word for word in given.task if word.split("=")[0] not in settled]
+    kept += [word for word in given.hydra if word.startswith("hydra.searchpath=")]
+    phis = [f"phi=0,{entry.arm.phi or 1:g}"] if entry.arm.phi is not None else []
+    return shlex.join(["python", "-m", "ablation.run", "-m", *kept, *phis, "seed=0,1,2"])
+
+
+def outcome(planned: Sequence[Planned], done: Mapping[str, Record]) -> str:
+    """The table at the end of a sweep: each network and its accuracy over seeds."""
+    places = [{"baseline": e.baseline, "setting": e.setting, "cost": e.arm.cost, "network": e.arm.label} for e in planned]
+    head = [name for name in places[0] if name == "network" or len({place[name] for place in places}) > 1]
+    runs: dict[tuple[str, ...], dict[str, Planned]] = {}
+    for entry, place in zip(planned, places, strict=True):
+        runs.setdefault(tuple(place[name] for name in head), {})[entry.run.id] = entry
+    rows = []
+    for names, entries in runs.items():
+        network = next(iter(entries.values())).run.network
+        found = [done[run_id].reported for run_id in entries]
+        diverged = sum(done[run_id].status == "diverged" for run_id in entries)
+        accuracies = [f"{value:.1%}" for value in (sum(found) / len(found), min(found), max(found))]
+        rows.append(
+            [*names, network.pixels, f"{cost(network).macs:,}", *accuracies, f"{len(found)} ({diverged} diverged)" if diverged else len(found)]
+        )
+    return tabulate(rows, headers=[*head, "px", "MACs", "accuracy", "lowest", "highest", "runs"], disable_numparse=True)
 
 
 def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> None:
@@ -156,6 +187,7 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
         raise Incomplete(_account(wanted, missing, faults, launcher), status)
     if not wanted.follows:
         summarise(wanted.name, wanted.planned, done, wanted.execution)
+    print(outcome(wanted.planned, done))
     next_ = wanted.follows or f"figures and table: {wanted.through('report')}"
     print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
 

@@ -78,6 +78,10 @@ def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(door: Door
     stamp = record.stat().st_mtime_ns
     door("run", "scaling=compound", "phi=1", *TINY)
     assert record.stat().st_mtime_ns == stamp
+    suggested = re.search(r"^  next +python -m ablation.run -m (.*)$", first.stdout, re.M)
+    assert suggested and {row["label"] for row in planned(*shlex.split(suggested[1]))} == {
+        f"{network} seed={seed}" for network in ("baseline", "compound phi=1") for seed in (0, 1, 2)
+    }
 
 
 def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door: Door, tmp_path: Path) -> None:
@@ -88,6 +92,7 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door:
     assert "sweep: 6 runs, 0 done, 6 to train" in first.stdout
     lines = re.findall(r"^run \d of 6 .*accuracy +[\d.]+%.* left$", first.stdout, re.M)
     assert len(lines) == 6, first.stdout
+    assert re.search(r"^baseline +32 +[\d,]+( +[\d.]+%){3} +2$", first.stdout, re.M)
     assert "6 of 6 runs done; figures and table: python -m ablation.report -m cost=matched" in first.stdout
     records[0].unlink()
     second = door("run", *words)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from ablation import status
 from ablation.compose import hydra
 from ablation.planning import Plan, plan
-from ablation.progress import Progress, time_left
+from ablation.progress import Progress, live_on, time_left
 from ablation.records import write_json, write_record
+from ablation.run import outcome
 from ablation.states import State, hold, leave_reason
 from tests.conftest import TINY
 from tests.test_run_identity import some_record
@@ -57,6 +59,59 @@ def test_a_line_for_each_finished_run_and_for_news_of_others(wanted: Plan) -> No
         ["run", "1", "of", "3", "baseline", "seed=0", "accuracy", "50.0%", "15", "s", "0:30", "left"],
         ["run", "3", "of", "3", "baseline", "seed=2", "accuracy", "50.0%", "diverged", "0", "s", "0:10", "left"],
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def seen(out: io.StringIO) -> list[str]:
+    """The lines that were shown, one after the other, without escape sequences and bars."""
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|[━╸╺]+", "", out.getvalue())
+    return [" ".join(line.split()) for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+
+def test_on_a_terminal_a_bar_for_all_and_one_for_each_run_that_goes_on(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    first, second, third = wanted.planned
+    runs, out = wanted.execution.runs, Terminal()
+    with Progress(wanted.planned, wanted.execution, out, every=60) as progress:
+        write_json(runs / second.run.id / "progress.json", ROW)
+        with hold(runs, second.run.id):
+            progress.look()
+        write_record(runs, some_record(first.run, total_seconds=20.0, seconds=15.0))
+        leave_reason(runs, third.run.id, "no [luck]")
+    lines = seen(out)
+    assert lines[:2] == ["0 of 3 done 0:50 left", "baseline seed=1 epoch 1 of 2 validation 25.0%"]
+    assert "run 1 of 3 baseline seed=0 accuracy 50.0% 15 s 0:30 left" in lines
+    assert "run 3 of 3 baseline seed=2 failed: no [luck]" in lines
+    assert lines[-1] == "1 of 3 done 0:10 left"
+
+
+def test_a_single_run_has_one_bar(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    [entry, *_], out = wanted.planned, Terminal()
+    progress = Progress([entry], wanted.execution, out)
+    write_json(wanted.execution.runs / entry.run.id / "progress.json", ROW)
+    with hold(wanted.execution.runs, entry.run.id):
+        progress.look()
+    assert progress._rows() == [("baseline seed=0", 0.5, "epoch 1 of 2  validation 25.0%  0:10 left")]
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert live_on(Terminal()) is None
+
+
+def test_a_sweep_ends_with_a_table_of_its_networks(wanted: Plan) -> None:
+    done = {entry.run.id: some_record(entry.run, accuracy=0.5 + 0.1 * entry.run.seed) for entry in wanted.planned}
+    broken = wanted.planned[0].run
+    done[broken.id] = some_record(broken, accuracy=0.1, status="diverged")
+    head, _, row = outcome(wanted.planned, done).splitlines()
+    assert head.split() == ["network", "px", "MACs", "accuracy", "lowest", "highest", "runs"]
+    assert " ".join(row.split()) == "baseline 32 1,143,168 46.7% 10.0% 70.0% 3 (1 diverged)"
 
 
 def test_the_live_table_stays_while_a_run_is_running(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
