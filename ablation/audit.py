@@ -48,6 +48,7 @@ def span(values: Sequence[float] | pd.Series, form: str) -> str:
 
 
 def on_table_2() -> Item:
+    """What Table 2 prints for B0 to B7, against our count."""
     table = recount.table_2()
     worst = table.loc[(table["ratio"] - 1).abs().idxmax()]
     return Item(
@@ -61,6 +62,7 @@ def on_table_2() -> Item:
 
 
 def on_implied_phi() -> Item:
+    """Which phi each published network follows from, and how far the row strays from the rule."""
     table = recount.implied_phi().set_index("model")
     on, off = table.index[table["on_rule"]], table.index[~table["on_rule"]]
     neither, last = table.index[table["phi_low"].isna()], table.iloc[-1]
@@ -78,6 +80,7 @@ def on_implied_phi() -> Item:
 
 
 def on_nominal_cost() -> Item:
+    """What the compound rule costs by the formula, and as built."""
     table = recount.nominal_cost()
     first, last = table.iloc[0], table.iloc[-1]
     return Item(
@@ -92,6 +95,7 @@ def on_nominal_cost() -> Item:
 
 
 def on_table_3() -> Item:
+    """The scaled MobileNets and ResNet-50."""
     table, [swap] = recount.table_3(), recount.exchanges().to_dict("records")
     pair = table[table["baseline"] == swap["baseline"]].set_index("rule").loc[[swap["first"], swap["second"]]]
     compound = table[table["rule"] == "compound"].set_index("baseline")
@@ -113,6 +117,7 @@ def on_table_3() -> Item:
 
 
 def on_table_7() -> Item:
+    """Whether the four networks of Table 7 cost the same."""
     table = recount.table_7().set_index("rule")
     rivals, compound, same = table.loc[["depth", "width", "resolution"]], table.loc["compound"], FIGURE_3["depth"][3]
     return Item(
@@ -130,6 +135,7 @@ def on_table_7() -> Item:
 
 
 def on_figure_3() -> Item:
+    """Gains by single dimensions, per doubling of printed and of counted FLOPs."""
     table = recount.figure_3()
     first, b0 = table.groupby("rule")["printed"].first().mean(), recount.gflops(B0)
     steps = table.dropna().groupby("rule", sort=False)[["gain_printed", "gain_counted"]].agg(["first", "last"])
@@ -148,6 +154,7 @@ def on_figure_3() -> Item:
 
 
 def on_figure_8() -> Item:
+    """How far compound leads at equal FLOPs, by each reading of the curves."""
     table = recount.figure_8()
     lead = table.pivot(index="model", columns="reading", values="lead")
     read = {name: listed([f"{lead.loc[name, reading]:.1f}" for reading in READINGS]) for name in ("b1", "b3", "b4")}
@@ -168,6 +175,7 @@ def on_figure_8() -> Item:
 
 
 def on_repeated() -> Item:
+    """Networks that the paper trains twice: how much its accuracies vary."""
     table = recount.repeated()
     steps = recount.figure_3().groupby("rule")["top1"].diff().dropna()
     largest, costs = table["difference"].abs().max(), table["figure_4_gflops"] / table["figure_3_gflops"] - 1
@@ -193,6 +201,7 @@ def _leads() -> list[float]:
 
 
 def on_printings() -> Item:
+    """Accuracies that differ between printings of the paper."""
     table = recount.printings().set_index("model")
     b0 = table.loc["b0"]
     same = [name.upper() for name, row in table.iterrows() if row["figure_8"] == row["table_2_v1"]]

@@ -39,9 +39,11 @@ class Images:
         return len(self.labels)
 
     def to(self, device: torch.device) -> "Images":
+        """The same on another device."""
         return Images(self.pixels.to(device), self.labels.to(device))
 
     def head(self, count: int) -> "Images":
+        """The first `count` of them."""
         return Images(self.pixels[:count], self.labels[:count])
 
 

@@ -29,10 +29,12 @@ class Place:
 
     @property
     def device(self) -> torch.device:
+        """The device of this process."""
         return self.devices[self.rank]
 
     @property
     def first(self) -> bool:
+        """Whether this process is the one that writes."""
         return self.rank == 0
 
 

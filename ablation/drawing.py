@@ -132,6 +132,7 @@ def si(value: float) -> str:
 
 
 def accuracy_label(table: pd.DataFrame) -> str:
+    """The name of an accuracy axis, with the split that it is of."""
     return f"{table['split'].iloc[0]} accuracy (%)"
 
 

@@ -92,6 +92,7 @@ def is_search(summary: pd.DataFrame) -> bool:
 
 
 def single_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of the single dimensions; None where there are none."""
     return curves_of(summary, SINGLE)
 
 
@@ -119,6 +120,7 @@ def single_figure(table: pd.DataFrame) -> Figure:
 
 
 def all_curves(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of every rule; None where there are none."""
     return curves_of(summary, rules_of(summary))
 
 
@@ -204,6 +206,7 @@ def balance_figure(table: pd.DataFrame) -> Figure:
 
 
 def compound_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of every rule where there are several to compare; else None."""
     rules = rules_of(summary)
     return curves_of(summary, rules) if len(rules) > 1 else None
 

@@ -109,6 +109,7 @@ class ConvNet(nn.Module):
                     nn.init.zeros_(module.get_submodule(block.convolutions[-1].name)[1].weight)
 
     def features(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, features, h, w)
+        """What the classifier averages over."""
         return self.head(self.blocks(self.pool(self.stem(x))))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, classes)

@@ -33,6 +33,7 @@ class Convolution:
 
     @property
     def pixels_out(self) -> int:
+        """Side of the output."""
         return -(-self.pixels // self.stride)
 
 
@@ -85,10 +86,12 @@ class Block:
 
     @property
     def outputs(self) -> int:
+        """Channels that it puts out."""
         return self.convolutions[-1].outputs
 
     @property
     def pixels_out(self) -> int:
+        """Side of the image that it puts out."""
         return self.convolutions[-1].pixels_out
 
 
@@ -142,6 +145,7 @@ class Network:
         return math.prod((self.stem_stride, self.stem_pool, *(stage.stride for stage in self.stages)))
 
     def stem_convolution(self) -> Convolution:
+        """The first convolution."""
         return Convolution("stem", 3, self.stem, self.stem_kernel, self.pixels, self.stem_stride)
 
     def blocks(self) -> tuple[Block, ...]:
@@ -156,10 +160,12 @@ class Network:
         return tuple(blocks)
 
     def head_convolution(self) -> Convolution | None:
+        """The last one before the classifier; None where there is none."""
         last = self.blocks()[-1]
         return Convolution("head", last.outputs, self.head, 1, last.pixels_out) if self.head else None
 
     def classifier(self) -> Convolution:
+        """The classifier as a convolution of one pixel."""
         return Convolution("classifier", self.features, self.classes, 1, 1, norm=False, activation=False)
 
     def convolutions(self) -> Iterator[Convolution]:

@@ -56,6 +56,7 @@ class Plan:
 
     @property
     def planned(self) -> list[Planned]:
+        """Every run, with its place in the study."""
         return [job.planned for job in self.jobs]
 
     def through(self, door: str) -> str:

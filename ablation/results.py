@@ -27,6 +27,7 @@ class Results:
 
     @classmethod
     def of(cls, wanted: Plan) -> "Results":
+        """A plan with the records that there are."""
         return cls(wanted, read_records(wanted.execution.runs, (entry.run for entry in wanted.planned)))
 
     @property
@@ -36,10 +37,12 @@ class Results:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
+        """One row for each arm and seed."""
         return frame(self.wanted.planned, self.done, measurements_of(self.wanted.execution.runs, self.done.values()))
 
     @cached_property
     def summary(self) -> pd.DataFrame:
+        """One row for each arm."""
         return summary(self.frame)
 
     @cached_property

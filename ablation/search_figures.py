@@ -15,6 +15,7 @@ from ablation.search import ranking, star
 
 
 def grid_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of a grid search; None of anything else."""
     return summary if len(summary) and is_search(summary) else None
 
 

@@ -65,6 +65,7 @@ class Planned:
 
     @property
     def label(self) -> str:
+        """What people call it: arm, seed and setting."""
         return f"{self.arm.label} seed={self.run.seed}" + (f" ({self.setting})" if self.setting else "")
 
     @property

@@ -114,6 +114,7 @@ class Architecture:
 
     @property
     def network(self) -> Network:
+        """The network with released coefficients and epsilon."""
         network = scale(self.baseline.network, self.coefficients, self.baseline.rounding)
         return replace(network, norm_epsilon=self.norm_epsilon)
 

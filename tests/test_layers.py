@@ -1,9 +1,14 @@
 """The direction of imports, and what may be imported where."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -91,3 +96,25 @@ LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planni
 def test_analysis_and_doors_start_without_torch(module: str) -> None:
     code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+
+
+def public(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """The functions and classes that a module defines, and their methods and properties."""
+    for name, thing in vars(module).items():
+        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__ and hasattr(thing, "__qualname__"):
+            yield name, thing
+            own = vars(thing) if isinstance(thing, type) else {}
+            yield from (
+                (f"{name}.{member}", getattr(thing, member))
+                for member, value in own.items()
+                if not member.startswith("_") and isinstance(value, FunctionType | classmethod | staticmethod | property | cached_property)
+            )
+
+
+@pytest.mark.parametrize("name", sorted(name for line in ORDER for name in line))
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    """A method that a framework calls may leave that to the framework."""
+    module = importlib.import_module(f"ablation.{name}")
+    assert module.__doc__
+    silent = [told for told, thing in public(module) if not (doc := inspect.getdoc(thing)) or doc.startswith(f"{told}(")]
+    assert silent == []
