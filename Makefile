@@ -124,10 +124,6 @@ test-package: $(INSTALLED) ## the wheel in a fresh environment, used from anothe
 test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
 
-notebook-records: $(INSTALLED) ## the quick study's records, one on a line, as notebooks/quick.jsonl
-	for run in $$($(BIN)/python -m ablation.plan study=quick format=json | sed -n 's/.*"run_id": "\(.*\)".*/\1/p' | sort -u); do \
-	  tr -s '\n ' ' ' < runs/$$run/record.json && echo || exit 1; done > notebooks/quick.jsonl
-
 clean: ## remove figures and caches; records and .venv stay
 	find results -mindepth 1 -maxdepth 1 ! -name readme -exec rm -rf {} +
 	rm -rf build *.egg-info .pytest_cache .ruff_cache
