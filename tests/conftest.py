@@ -1,6 +1,7 @@
 """What the tests share: a network that trains in a second, records in a temporary folder, W&B off unless a test is about it."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ TINY = (
 )
 
 
+FILES = dict(re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S))  # a user's own, as the guide has them
 SMALL = {"train": 300, "evaluation": 100}
 
 
@@ -43,6 +45,16 @@ def _small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     from ablation import shapes
 
     monkeypatch.setattr(shapes, "SIZES", SMALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files of the guide, away from the project, as the current one."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from ablation.baselines import BASELINES
-from ablation.bench import BENCHES
 from ablation.compose import CONF, arguments, hydra, one_line, studies
 from ablation.planning import plan, single
 from ablation.states import leave_reason
 from ablation.study import NotYet
 from tests.conftest import ROOT, TINY
+from tests.test_documents import STUDIES
 
 Door = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -276,39 +276,8 @@ def test_the_makefile_pins_torch() -> None:
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
-STUDIES = re.search(r"^STUDIES := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()  # type: ignore[index]
-
-
 def test_a_study_with_a_target_is_a_file() -> None:
     assert {(CONF / "study" / f"{name}.yaml").exists() for name in STUDIES} == {True}
-
-
-def readme_commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def test_every_command_of_the_readme_is_real() -> None:
-    commands = readme_commands()
-    assert len(commands) > 8
-    targets = set(re.findall(r"^([a-z-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.M))
-    targets = {word for line in targets for word in line.split()} | set(STUDIES)
-    variables = set(re.findall(r"^([A-Z_]+) \?= ", (ROOT / "Makefile").read_text(), re.M))
-    for command in commands:
-        words = shlex.split(command)
-        if words[0] == "make":
-            assert {word for word in words[1:] if "=" not in word} <= targets, command
-            assert {word.split("=")[0] for word in words[1:] if "=" in word} <= variables, command
-        elif words[:2] == ["python", "-m"]:
-            rest = [word for word in arguments(words[3:]) if word not in ("-m", "--multirun", "--help", *BENCHES)]
-            if any("path=" in word for word in rest):
-                rest = [word for word in rest if "path=" not in word]
-            if "data=custom" in rest:  # what the command would read from the data set itself
-                given = {word.split("=")[0] for word in rest}
-                unread = {"data.name": "a/b", "data.classes": "10", "data.native": "96"}
-                rest += [f"{key}={value}" for key, value in unread.items() if key not in given]
-            assert words[2].removeprefix("ablation.") in ("run", "plan", "status", "report", "audit", "bench", "sync"), command
-            assert planned(*rest), command
 
 
 def test_study_files_are_data() -> None:

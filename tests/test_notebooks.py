@@ -9,12 +9,11 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import ROOT
-
-BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+from tests.test_documents import NOTEBOOKS
 
 
 @pytest.fixture
-def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def books(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the notebooks' folder; their kernels inherit the environment."""
     monkeypatch.setenv("ABLATION_CACHE", str(cache))
     return Path(shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("own")))
@@ -30,7 +29,7 @@ def executed(path: Path) -> str:
     return "\n".join(texts)
 
 
-@pytest.mark.parametrize("path", BOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_short_defines_nothing_and_holds_no_outputs(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     assert len(cells) <= 20
@@ -41,16 +40,16 @@ def test_a_notebook_is_short_defines_nothing_and_holds_no_outputs(path: Path) ->
             assert not [node for node in ast.walk(ast.parse(python)) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
 
 
-def test_the_study_explained_ends_with_a_verdict_on_every_claim(folder: Path) -> None:
-    shown = executed(folder / "1-the-study-explained.ipynb")
+def test_the_study_explained_ends_with_a_verdict_on_every_claim(books: Path) -> None:
+    shown = executed(books / "1-the-study-explained.ipynb")
     assert "36 points, 27 runs" in shown
     assert "27 records; compound phi=2 seed=2 on" in shown
     assert "| compound against all of them at 4x |" in shown
     assert "no run" not in shown
 
 
-def test_your_own_data_goes_from_images_to_a_verdict(folder: Path) -> None:
-    shown = executed(folder / "2-your-own-data.ipynb")
+def test_your_own_data_goes_from_images_to_a_verdict(books: Path) -> None:
+    shown = executed(books / "2-your-own-data.ipynb")
     assert "9 of 9 runs done" in shown
     assert "| compound against width at 2x |" in shown
-    assert (folder / "own" / "results" / "quick" / "compound.png").exists()
+    assert (books / "own" / "results" / "quick" / "compound.png").exists()
