@@ -85,7 +85,7 @@ class Progress:
 
 def _news(now: State) -> str:
     known = accuracy(now)
-    return epochs(now) + ("" if known is None else f"  validation {known:.1%}")
+    return (epochs(now) or "preparing images") + ("" if known is None else f"  validation {known:.1%}")
 
 
 def live_on(out: TextIO) -> "Live | None":

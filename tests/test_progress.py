@@ -94,8 +94,10 @@ def test_a_single_run_has_one_bar(wanted: Plan, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TERM", "xterm")
     [entry, *_], out = wanted.planned, Terminal()
     progress = Progress([entry], wanted.execution, out)
-    write_json(wanted.execution.runs / entry.run.id / "progress.json", ROW)
     with hold(wanted.execution.runs, entry.run.id):
+        progress.look()
+        assert progress._rows() == [("baseline seed=0", 0.0, "preparing images  ")]
+        write_json(wanted.execution.runs / entry.run.id / "progress.json", ROW)
         progress.look()
     assert progress._rows() == [("baseline seed=0", 0.5, "epoch 1 of 2  validation 25.0%  0:10 left")]
 
