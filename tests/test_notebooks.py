@@ -22,7 +22,7 @@ def books(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def executed(path: Path) -> str:
     """Everything that a notebook shows as text; raises CellExecutionError where a cell does not run."""
     book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     shown = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in shown), "a notebook shows a figure"
     texts = (output.get("text") or output.get("data", {}).get("text/markdown") or output.get("data", {}).get("text/plain", "") for output in shown)
