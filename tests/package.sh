@@ -18,7 +18,7 @@ venv/bin/ablation --help | grep '^study: .*quick'
 venv/bin/ablation-plan study=figure8 size=paper | tail -n 1
 venv/bin/ablation study=quick "${tiny[@]}"
 venv/bin/ablation-report study=quick "${tiny[@]}" | tail -n 8
-test -s results/quick/compound.png
+test -s results/quick/compound.png && test -s results/quick/report.html
 venv/bin/ablation-status study=quick "${tiny[@]}" | tail -n 1 | grep ' 10 done$'
 venv/bin/ablation scaling=foo 2> error || grep '^error: ' error
 echo "the wheel works from $work, without $root ($("$1" --version))"
