@@ -6,9 +6,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
-STUDIES := balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer resolution-control schedule learning-rate negative-control
+STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate negative-control
 ARGS :=
 STUDY ?= quick
+
+# Of the reference study (size=reference): its steps, in order, each complete before the next; the folder of Imagenette-96; and the seconds
+# after which training stops, to go on with the same command (0: not before it is done).
+REFERENCE = size=reference results=results/reference $(ARGS)
+STEPS := recipe figure8 grid-search transfer balance pairs resolution-control learning-rate
+DATA ?=
+SLICE ?= 0
 
 # Of `make bundle`: what the other machine is, and what it has already. HAS= takes torch too, with the CUDA libraries of its default build.
 BUNDLE ?= bundle
@@ -19,7 +26,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study figures report status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study reference reference-train figures report status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -46,6 +53,17 @@ sweep-depth sweep-width sweep-resolution sweep-compound: sweep-%: $(INSTALLED) #
 $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides)
 	$(BIN)/python -m ablation.run study=$@ $(ARGS)
 	$(BIN)/python -m ablation.report study=$@ $(ARGS)
+
+reference: $(INSTALLED) ## figures, tables, verdicts and pages of the reference study, from the records that ship with it
+	for study in $(patsubst results/reference/%/records.parquet,%,$(wildcard results/reference/*/records.parquet)); do \
+	  $(BIN)/python -m ablation.report study=$$study $(REFERENCE) runs=results/reference/$$study || exit; done
+
+reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenette-96 (SLICE=540: stop after nine minutes, go on later)
+	end=$$(($$(date +%s) + $(SLICE))); for study in $(STEPS); do \
+	  left=$$(($(SLICE) ? end - $$(date +%s) : 0)); test $(SLICE) = 0 || test $$left -gt 0 || exit 143; \
+	  timeout --signal=TERM --preserve-status $$left $(BIN)/python -m ablation.run study=$$study $(REFERENCE) data.path=$(DATA); status=$$?; \
+	  $(BIN)/python -m ablation.pack study=$$study $(REFERENCE) && $(BIN)/python -m ablation.report study=$$study $(REFERENCE) > /dev/null; \
+	  test $$status = 0 || exit $$status; done
 
 figures: $(INSTALLED) ## draw every figure that has records
 	$(BIN)/python -m ablation.report

@@ -79,8 +79,9 @@ def arguments(words: Sequence[str]) -> list[str]:
     """
     words, implied = _own_configs(words)
     given = {word.split("=")[0].lstrip("+") for word in words}
+    chosen = given | ({"data"} if "size" in given else set())
     for group, choice, keys in (("data", "custom", {"data.name", "data.path"}), ("baseline", "file", {"baseline.path"})):
-        implied += [f"{group}={choice}"] if given & keys and group not in given else []
+        implied += [f"{group}={choice}"] if given & keys and group not in chosen else []
     first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))  # Hydra wants its flags on one side
     return [*words[:first], *implied, *words[first:]]
 

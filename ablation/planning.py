@@ -25,6 +25,7 @@ from ablation.study import Arm, NotYet, Planned, expand
 
 SET_BY_STUDY = ("scaling", "phi", "seed")  # what a study gives itself
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")  # whose difference needs no word of its own in a table
+SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 PART = ("setting", "overrides", "rules", "phis", "coefficients", "seeds")  # what a part of a study can say
 
 
@@ -142,7 +143,9 @@ class _Study:
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str], setting: str, free: Mapping[str, list[str]]) -> None:
         self.cfg, self.overrides, self.setting = cfg, list(overrides), setting
-        self.study = sized(OmegaConf.to_container(cfg.study, resolve=True), cfg.size)  # type: ignore[arg-type]
+        given: dict[str, Any] = OmegaConf.to_container(cfg.study, resolve=True)  # type: ignore[assignment]
+        typed = [_key(word).split(".")[1] for word in overrides if word.startswith("study.")]  # which comes before what a size says
+        self.study = sized(given, cfg.size) | {key: given[key] for key in typed}
         self.follows = ""
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
@@ -207,15 +210,19 @@ class _Study:
 
 
 def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
-    """A study at the size asked for: `small`, as it stands, or `paper`, with what the file says under that key in its place.
+    """A study at the size asked for: `small`, as it stands, or with what the file says under that size in its place.
 
     Raises ValueError for a size that the study does not have, and for a word that no study knows.
     """
-    one_of("size", size, ("small", "paper"))
-    if size == "paper" and not study["paper"]:
-        raise ValueError(f"size=paper: study={study['name']} has one size only; leave size out")
-    chosen = {**study, **(study["paper"] if size == "paper" else {})}
-    for where, mapping, known in (("paper", study["paper"] or {}, study), *((f"parts.{i}", part, PART) for i, part in enumerate(chosen["parts"]))):
+    one_of("size", size, ("small", *SIZES))
+    own = {name: study[name] for name in SIZES if study[name]}
+    if size not in ("small", *own):
+        raise ValueError(f"size={size}: study={study['name']} comes in {' and '.join(['small', *own])}; choose one")
+    chosen = {**study, **own.get(size, {})}
+    for where, mapping, known in (
+        *((name, own[name], study) for name in own),
+        *((f"parts.{i}", part, PART) for i, part in enumerate(chosen["parts"])),
+    ):
         for key in mapping:
             if key not in known:
                 raise ValueError(f"study.{where}.{key}: no such setting of a study; there are {', '.join(known)}")

@@ -84,9 +84,9 @@ def test_the_papers_size_is_planned_exactly(tmp_path: Path) -> None:
 
 
 def test_a_size_that_a_study_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="size=paper: study=quick has one size only"):
+    with pytest.raises(ValueError, match="size=paper: study=quick comes in small; choose one"):
         planned("study=quick", "size=paper")
-    with pytest.raises(ValueError, match="size=huge: choose one of small, paper"):
+    with pytest.raises(ValueError, match="size=huge: choose one of small, reference, paper"):
         planned("study=quick", "size=huge")
 
 
@@ -165,3 +165,24 @@ def test_detail_takes_information_away_and_keeps_the_pixels() -> None:
     assert enlarged.float().std() < 0.5 * resize(native, rows, 64).float().std()
     again = resize(enlarged.numpy(), rows, 16)
     assert (again.float() - resize(native, rows, 16).float()).abs().mean() < 4
+
+
+@pytest.mark.parametrize("size", ["reference", "paper"])
+def test_what_is_typed_comes_before_what_a_size_says(size: str) -> None:
+    entries = planned("study=figure8", f"size={size}", "study.seeds=[7]", "study.phis=[1]").planned
+    assert {entry.run.seed for entry in entries} == {7} and len(entries) == 4
+
+
+@pytest.mark.parametrize("study", ["recipe", "figure8", "grid-search", "pairs", "balance", "resolution-control", "learning-rate", "star"])
+def test_the_reference_study_is_planned_without_its_images(study: str, tmp_path: Path) -> None:
+    entries = planned(f"study={study}", "size=reference", f"runs={tmp_path}").planned
+    assert {entry.run.data.name for entry in entries} == {"imagenette-96"}
+    assert all(entry.run.data.files and entry.run.network.pixels <= 96 for entry in entries)
+    assert {entry.run.recipe.batch_size for entry in entries} == {128}
+
+
+def test_the_reference_study_compares_four_rules_at_equal_cost() -> None:
+    entries = planned("study=figure8", "size=reference").planned
+    assert len({entry.run.id for entry in entries}) == 65
+    assert all(abs(entry.row()["budget_error"]) < 0.05 for entry in entries if entry.row()["budget_error"] is not None)
+    assert planned("study=recipe", "size=reference").planned[0].run.recipe == entries[0].run.recipe  # the first part is the recipe as it is
