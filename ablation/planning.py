@@ -144,8 +144,8 @@ class _Study:
     def __init__(self, cfg: DictConfig, overrides: Sequence[str], setting: str, free: Mapping[str, list[str]]) -> None:
         self.cfg, self.overrides, self.setting = cfg, list(overrides), setting
         given: dict[str, Any] = OmegaConf.to_container(cfg.study, resolve=True)  # type: ignore[assignment]
-        typed = [_key(word).split(".")[1] for word in overrides if word.startswith("study.")]  # which comes before what a size says
-        self.study = sized(given, cfg.size) | {key: given[key] for key in typed}
+        stated = [_key(word).split(".")[1] for word in overrides if word.startswith("study.")]  # which comes before what a size says
+        self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
         self.follows = ""
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
