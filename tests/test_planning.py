@@ -9,7 +9,7 @@ import yaml
 from hydra import compose
 
 from ablation.baselines import MINI
-from ablation.compose import hydra
+from ablation.compose import arguments, hydra
 from ablation.config import Data, Run
 from ablation.cost import cost
 from ablation.data import resize
@@ -186,3 +186,8 @@ def test_the_reference_study_compares_four_rules_at_equal_cost() -> None:
     assert len({entry.run.id for entry in entries}) == 65
     assert all(abs(entry.row()["budget_error"]) < 0.05 for entry in entries if entry.row()["budget_error"] is not None)
     assert planned("study=recipe", "size=reference").planned[0].run.recipe == entries[0].run.recipe  # the first part is the recipe as it is
+
+
+def test_a_size_keeps_its_data_where_their_folder_is_given() -> None:
+    assert arguments(["study=figure8", "size=reference", "data.path=photos"]) == ["study=figure8", "size=reference", "data.path=photos"]
+    assert arguments(["data.path=photos"]) == ["data=custom", "data.path=photos"]
