@@ -124,7 +124,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
     module = Classifier(net, recipe, len(batches), run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
     watch = Watch(planned, execution, place, validation, averaging, tracker, started)
-    with _quiet():
+    with quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.epochs,
             accelerator=device.type,
@@ -188,7 +188,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's harmless warnings: on torch 2.13 it asks a tree the old way; and it wants srun, which submitit has used."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")

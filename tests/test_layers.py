@@ -18,6 +18,7 @@ ORDER = [
     ["config", "archive"],
     ["records"],
     ["measurements"],
+    ["benchmarks"],
     ["study"],
     ["states", "processes"],
     ["shapes"],
@@ -29,6 +30,7 @@ ORDER = [
     ["steps"],
     ["tracking"],
     ["execute"],
+    ["rivals"],
     ["statistics"],
     ["fits"],
     ["frame"],
@@ -46,6 +48,7 @@ ORDER = [
     ["progress"],
     ["compose"],
     ["planning"],
+    ["contests"],
     ["results"],
     ["audit"],
     ["page"],
@@ -78,7 +81,7 @@ def test_imports_point_upwards(place: int) -> None:
         assert ours - above - lazy == set(), f"{module} imports from below"
 
 
-@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "study", "paper"])
+@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "benchmarks", "study", "paper"])
 def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"ablation"}
     assert outside == set()
