@@ -56,13 +56,11 @@ def repeats_of(words: Sequence[str]) -> Repeats:
 def networks(words: Sequence[str]) -> None:
     """Measure the distinct networks of a plan and add them to the file of this device; print all of them."""
     wanted, repeats = plan(words), repeats_of(words)
-    import torch  # only where something is measured
-
-    from ablation.devices import device_name, devices_of
+    from ablation.devices import device_name, devices_of, settle
     from ablation.steps import measure_steps
 
     runs, threads = wanted.execution.runs, wanted.execution.threads
-    torch.set_num_threads(threads)
+    settle(threads)
     distinct = {step_key(entry.run): entry for entry in reversed(wanted.planned)}
     with devices_of(wanted.execution) as [device]:
         name = device_name(device)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     }
 
 
-def resize(native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 256) -> Tensor:
+def resize(native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 32) -> Tensor:
     """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3), by way of `detail` pixels where that is given."""
     out = torch.empty(len(rows), pixels, pixels, 3, dtype=torch.uint8)
     for start in range(0, len(rows), chunk):
@@ -380,9 +381,15 @@ def _reflect(pixels: Tensor, margin: int) -> Tensor:
 
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and deviation."""
-    mean = torch.tensor(MEAN, device=pixels.device) * 255
-    scale = 1 / (torch.tensor(STD, device=pixels.device) * 255)
+    mean, scale = _standard(pixels.device)
     return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
+
+
+@lru_cache
+def _standard(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation in units of a uint8, made once: a copy to a GPU waits for it."""
+    with torch.inference_mode(False):
+        return torch.tensor(MEAN, device=device) * 255, 1 / (torch.tensor(STD, device=device) * 255)
 
 
 def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:

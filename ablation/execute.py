@@ -26,7 +26,7 @@ from ablation.checkpoints import Atomic, resumable, save
 from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
 from ablation.data import Batches, Images, Splits, check_digest, load
-from ablation.devices import Place, device_name, devices_of, peak_memory
+from ablation.devices import Place, device_name, devices_of, peak_memory, settle
 from ablation.model import ConvNet
 from ablation.processes import together
 from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
@@ -89,7 +89,7 @@ def _memory_in_words(run: Run) -> Iterator[None]:
 
 def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
-    torch.set_num_threads(execution.threads)
+    settle(execution.threads)
     with _memory_in_words(run):
         splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
     check_digest(run.data, splits.digest, execution.runs)
@@ -133,6 +133,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             gradient_clip_val=recipe.clip or None,
             callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
+            benchmark=device.type == "cuda",  # every batch has one shape
             plugins=[LightningEnvironment(), Atomic()],
             logger=tracker.logger or False,
             log_every_n_steps=len(batches),

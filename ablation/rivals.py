@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ablation.config import Execution, Run
 from ablation.data import MEAN, STD, Images
-from ablation.devices import devices_of
+from ablation.devices import devices_of, settle
 from ablation.execute import quiet
 from ablation.model import ConvNet
 from ablation.steps import Trial, seconds_of, seconds_per_call
@@ -47,7 +47,7 @@ def matrix_rate(where: Execution, seconds: float) -> float:
 
 @contextlib.contextmanager
 def _device(where: Execution) -> Iterator[torch.device]:
-    torch.set_num_threads(where.threads)
+    settle(where.threads)
     with devices_of(where) as [device]:
         yield device
 

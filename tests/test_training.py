@@ -143,13 +143,13 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
             self.net = nn.BatchNorm1d(1)
 
     module, averaging = Module(), Averaging(0.9)
-    averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True, **averaging._kwargs)
+    averaging._average_model = averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
     weight, mean = 1.0, 0.0
     for n in range(8):
         module.net.weight.data.fill_(float(n))
         module.net.running_mean.fill_(10.0 * n)
         module.net.num_batches_tracked.fill_(n)
-        averaged.update_parameters(module)
+        averaging.update(module.net, n)
         decay = min(0.9, (1 + n) / (10 + n))
         weight, mean = (float(n), 10.0 * n) if n == 0 else (decay * weight + (1 - decay) * n, decay * mean + (1 - decay) * 10 * n)
     assert averaged.module.net.weight.item() == pytest.approx(weight)
