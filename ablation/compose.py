@@ -151,7 +151,7 @@ def _data(cfg: DictConfig) -> Data:
     if values["path"]:
         folder_of(values["path"])  # before anything heavy is imported
     if values["classes"] is None or values["native"] is None:
-        from ablation.data import describe  # opens the data, so only where its config leaves these open
+        from ablation.sources import describe  # opens the data, so only where its config leaves these open
 
         values |= {key: found for key, found in describe(values).items() if values[key] is None}
     return build(Data, values, "data")

@@ -25,11 +25,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from ablation.checkpoints import Atomic, resumable, save
 from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
-from ablation.data import Batches, Images, Splits, check_digest, load
+from ablation.data import Batches, Images, Splits, load
 from ablation.devices import Place, device_name, devices_of, peak_memory, settle
 from ablation.model import ConvNet
 from ablation.processes import together
 from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
+from ablation.sources import check_digest
 from ablation.states import finished, hold
 from ablation.study import Planned
 from ablation.tracking import Tracker

@@ -12,7 +12,8 @@ from PIL import Image
 
 from ablation import shapes
 from ablation.config import Data, Recipe
-from ablation.data import MEAN, STD, Batches, Images, check_digest, crop, decoded, describe, load, normalise, random_boxes, resize, square
+from ablation.data import MEAN, STD, Batches, Images, crop, load, normalise, random_boxes, resize
+from ablation.sources import check_digest, decoded, describe, square
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, shift=0.1)

@@ -22,6 +22,7 @@ ORDER = [
     ["study"],
     ["states", "processes"],
     ["shapes"],
+    ["sources"],
     ["model"],
     ["weights"],
     ["data"],
@@ -87,7 +88,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
+LIGHT = ["states", "processes", "sources", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
 
 
 @pytest.mark.parametrize("module", LIGHT)
