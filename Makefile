@@ -20,7 +20,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study figures report status wandb-sync bench bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -62,6 +62,9 @@ wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has bee
 
 bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up (ten minutes at most; ARGS=...)
 	$(BIN)/python -m ablation.bench all $(ARGS)
+
+calibrate-cost: $(INSTALLED) ## what work costs on this device, from which ablation.plan predicts seconds and memory (a minute; ARGS=...)
+	$(BIN)/python -m ablation.bench calibrate $(ARGS)
 
 bench-networks: $(INSTALLED) ## time and memory of a step of each network of a study, alone (STUDY=quick)
 	$(BIN)/python -m ablation.bench networks study=$(STUDY) $(ARGS)

@@ -3,6 +3,7 @@
 python -m ablation.bench all              ours against what one would use instead: step, pipeline, study and start, in turn (minutes)
 python -m ablation.bench step             one of them; bench.rounds=3 for fewer rounds
 python -m ablation.bench table            what has been found on this device
+python -m ablation.bench calibrate            what work costs on this device, from which ablation.plan predicts (a minute)
 python -m ablation.bench networks study=quick                  each network of a study alone: a training step, inference, memory
 python -m ablation.bench networks study=quick bench.rounds=3   fewer rounds (bench.again=true measures finished ones anew)
 """
@@ -21,15 +22,17 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from ablation.benchmarks import Benchmark, benchmarks_path, read_benchmarks, write_benchmarks
+from ablation.calibration import write_calibration
 from ablation.compose import door
 from ablation.config import build, within
 from ablation.cost import training_flops
 from ablation.measurements import Measurement, measurements_path, read_measurements, step_key, write_measurements
 from ablation.planning import plan
+from ablation.processes import alone
 from ablation.study import Planned
 
 CONTESTS: Mapping[str, int] = {"step": 5, "pipeline": 5, "study": 2, "start": 5}  # with the rounds that are enough for each
-ROUNDS = 7  # of networks
+ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,19 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def calibration(words: Sequence[str]) -> None:
+    """Calibrate this device for the threads, recipe and data of a plan, and print how well that predicts."""
+    wanted, repeats = plan(words), repeats_of(words)
+    from ablation.devices import capacity
+    from ablation.probes import calibrate
+
+    where = wanted.execution
+    found = calibrate(wanted.planned[0], where, alone(capacity, where), repeats.rounds or PROBE_ROUNDS, repeats.seconds)
+    about = f"{found.device}, threads={found.threads}, {found.at_once} at once, {found.precision}"
+    print(f"{about}: the step of a network is predicted from the others' within {found.error:.0%} (median)")
+    print(write_calibration(where.cache, found))
+
+
 def everything(words: Sequence[str]) -> None:
     """All contests, one after another."""
     for name in CONTESTS:
@@ -155,6 +171,7 @@ BENCHES: Mapping[str, Callable[[Sequence[str]], None]] = {
     **{name: partial(contest, name) for name in CONTESTS},
     "table": known,
     "networks": networks,
+    "calibrate": calibration,
 }
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,16 +24,49 @@ if TYPE_CHECKING:
 SMALL = 0.10  # native size is this quantile of shorter sides, so at most one image in ten is ever enlarged to it
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Images of each split of a data set."""
+
+    train: int
+    validation: int
+    evaluation: int
+
+    @property
+    def total(self) -> int:
+        return self.train + self.validation + self.evaluation
+
+
+def sizes(data: Data, cache: Path) -> Sizes | None:
+    """Images of each split, as far as they are known without decoding any: None where the data set decides and is not decoded yet."""
+    counts = _counts(_place(data, cache)[0]) or (shapes.SIZES if data.name == "shapes" else {})
+    train = data.train_size or (counts["train"] - data.validation_size if counts else None)
+    evaluation = data.evaluation_size or counts.get("evaluation")
+    return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
+
+
+def _counts(folder: Path) -> dict[str, int]:
+    """Decoded images of each source, empty where there are none."""
+    if not (folder / "about.json").exists():
+        return {}
+    return {source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r")) for source in ("train", "evaluation")}
+
+
+def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of decoded images, and all that decides what is in it."""
+    relevant = ("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation", "upsample")
+    source = {key: value for key, value in data.identity().items() if key in relevant} | {"decoder": 1}
+    if data.name == "shapes":
+        source |= {"generator": shapes.GENERATOR_VERSION, "seed": data.split_seed}
+    return cache / f"{Path(data.name).name}-{digest(source)}", source
+
+
 def decoded(data: Data, cache: Path) -> Path:
     """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3), *-labels.npy, about.json.
 
     Two processes that want it at the same time share the work of one.
     """
-    relevant = ("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation", "upsample")
-    source = {key: value for key, value in data.identity().items() if key in relevant} | {"decoder": 1}
-    if data.name == "shapes":
-        source |= {"generator": shapes.GENERATOR_VERSION, "seed": data.split_seed}
-    folder = cache / f"{Path(data.name).name}-{digest(source)}"
+    folder, source = _place(data, cache)
     if (folder / "about.json").exists():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -50,19 +84,19 @@ def decoded(data: Data, cache: Path) -> Path:
 
 def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     """Rows of each split, ascending: validation is drawn from the training images by split_seed, train from the rest."""
-    sizes = {source: len(np.load(folder / f"{source}-labels.npy")) for source in ("train", "evaluation")}
-    left = sizes["train"] - data.validation_size
+    counts = _counts(folder)
+    left = counts["train"] - data.validation_size
     wanted = data.train_size or left
     if not 0 < wanted <= left:
         raise ValueError(
-            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} has {sizes['train']} training "
+            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} has {counts['train']} training "
             f"images in all; ask for fewer"
         )
-    if (data.evaluation_size or 0) > sizes["evaluation"]:
-        raise ValueError(f"data.evaluation_size={data.evaluation_size}: {data.name} has {sizes['evaluation']} evaluation images; ask for fewer")
-    order = np.random.default_rng(data.split_seed).permutation(sizes["train"])
+    if (data.evaluation_size or 0) > counts["evaluation"]:
+        raise ValueError(f"data.evaluation_size={data.evaluation_size}: {data.name} has {counts['evaluation']} evaluation images; ask for fewer")
+    order = np.random.default_rng(data.split_seed).permutation(counts["train"])
     held_out, rest = np.split(order, [data.validation_size])
-    evaluation = np.random.default_rng(data.split_seed).permutation(sizes["evaluation"])[: data.evaluation_size]
+    evaluation = np.random.default_rng(data.split_seed).permutation(counts["evaluation"])[: data.evaluation_size]
     return {
         "train": ("train", np.sort(rest[:wanted])),
         "validation": ("train", np.sort(held_out)),

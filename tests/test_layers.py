@@ -23,6 +23,7 @@ ORDER = [
     ["states", "processes"],
     ["shapes"],
     ["sources"],
+    ["calibration"],
     ["model"],
     ["weights"],
     ["data"],
@@ -31,7 +32,7 @@ ORDER = [
     ["steps"],
     ["tracking"],
     ["execute"],
-    ["rivals"],
+    ["rivals", "probes"],
     ["statistics"],
     ["fits"],
     ["frame"],
@@ -88,7 +89,7 @@ def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "sources", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
+LIGHT = ["states", "processes", "sources", "calibration", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
 
 
 @pytest.mark.parametrize("module", LIGHT)
