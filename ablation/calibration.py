@@ -23,6 +23,7 @@ class Calibration:
 
     step, forward: seconds of a training step and of a forward pass in evaluation mode. memory: bytes of a training step.
     loading: seconds to bring a decoded pixel of an image to a network's side. fixed, base: seconds and bytes of a run beside all this.
+    room: bytes of images that a run keeps in memory; more are streamed.
     error: median relative error of a step's seconds, each network predicted from the others.
     """
 
@@ -37,6 +38,7 @@ class Calibration:
     loading: float
     fixed: float
     base: float
+    room: float
     error: float
     torch: str
     measured: str
@@ -50,9 +52,9 @@ class Calibration:
         return self.fixed + self.loading * sizes.total * run.data.native**2 + steps * step + images / EVALUATED * forward
 
     def bytes(self, run: Run, sizes: Sizes) -> float:
-        """Memory at its peak, as records state it: of the GPU's allocator, or of the process, where the decoded images count too."""
-        image = 3 * (run.network.pixels**2 + (0 if self.on_gpu else run.data.native**2))
-        return self.base + sizes.total * image + times(self.memory, work(run.network, run.recipe.batch_size))
+        """Memory at its peak, as records state it: of the GPU's allocator, or of the process, where decoded images count as they are read."""
+        held, source = (3 * sizes.total * side**2 for side in (run.network.pixels, 0 if self.on_gpu else run.data.native))
+        return self.base + (held + source if held <= self.room else 0) + times(self.memory, work(run.network, run.recipe.batch_size))
 
 
 def work(network: Network, images: int) -> tuple[float, ...]:

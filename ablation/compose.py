@@ -169,6 +169,7 @@ def execution(cfg: DictConfig) -> Execution:
         keep_weights=typed("keep_weights", cfg.keep_weights, bool),
         devices=typed("devices", cfg.devices, int),
         gpu_memory=typed("gpu_memory", cfg.gpu_memory, float | None),
+        resident=typed("resident", cfg.resident, bool | None),
     )
 
 

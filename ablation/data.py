@@ -1,8 +1,9 @@
-"""Image sets as uint8 tensors: resized once a run from what is decoded, augmented in batch on the device."""
+"""Image sets as uint8 tensors, in memory or streamed from what is decoded: resized, then augmented in batch on the device."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,16 +11,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ablation.config import Data, Recipe
 from ablation.sources import choose, decoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the released code
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Images:
-    """A split: pixels uint8 (N, side, side, 3) and labels int64 (N,), on one device."""
+    """A split in the memory of one device: pixels uint8 (N, side, side, 3) and labels int64 (N,)."""
 
     pixels: Tensor
     labels: Tensor
@@ -27,37 +30,94 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    @property
+    def side(self) -> int:
+        return self.pixels.shape[1]
+
     def to(self, device: torch.device) -> "Images":
         return Images(self.pixels.to(device), self.labels.to(device))
 
     def head(self, count: int) -> "Images":
         return Images(self.pixels[:count], self.labels[:count])
 
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and labels on the device, `size` images at a time; order: of the rows, int64 on the CPU."""
+        for rows in order.to(self.device).split(size):
+            yield self.pixels[rows], self.labels[rows]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """The same split where it is too large: rows of a file of decoded images, read and resized by `readers` processes ahead of need."""
+
+    file: Path
+    rows: np.ndarray
+    labels: Tensor
+    side: int
+    detail: int | None
+    readers: int
+    device: torch.device = CPU
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return resize(np.load(self.file, mmap_mode="r"), self.rows[rows.numpy()], self.side, self.detail), self.labels[rows]
+
+    def to(self, device: torch.device) -> "Streamed":
+        return replace(self, device=device)
+
+    def head(self, count: int) -> "Streamed":
+        return replace(self, rows=self.rows[:count], labels=self.labels[:count])
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """As those of Images."""
+        loader = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_size=None,  # a row of the sampler is a batch
+            sampler=order.split(size),
+            num_workers=self.readers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else it takes a number from the one of dropout
+        )
+        for pixels, labels in loader:
+            yield pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
 
 @dataclass(frozen=True)
 class Splits:
     """train; validation, held out of train for every choice; evaluation, None unless asked for. digest: of the decoded source."""
 
-    train: Images
-    validation: Images
-    evaluation: Images | None
+    train: Images | Streamed
+    validation: Images | Streamed
+    evaluation: Images | Streamed | None
     digest: str
 
 
-def load(data: Data, pixels: int, cache: Path, evaluate: bool = True) -> Splits:
+def load(data: Data, pixels: int, cache: Path, evaluate: bool = True, room: float = math.inf, readers: int = 1) -> Splits:
     """The three splits at `pixels` from the cache of decoded images, which is filled first where needed.
 
+    Together they are held in memory where they take at most `room` bytes, else streamed.
     Raises ValueError for sizes that the source does not have, and for whatever is wrong with the source (see `decode`).
     """
     data.check_pixels(pixels)
     folder = decoded(data, cache)
-    splits = {}
-    for name, (source, rows) in choose(data, folder).items():
-        if name != "evaluation" or evaluate:
-            native, labels = np.load(folder / f"{source}.npy", mmap_mode="r"), np.load(folder / f"{source}-labels.npy")
-            splits[name] = Images(resize(native, rows, pixels, data.detail), torch.from_numpy(labels[rows]))
+    chosen = {name: rows for name, rows in choose(data, folder).items() if name != "evaluation" or evaluate}
+    held = 3 * pixels**2 * sum(len(rows) for _, rows in chosen.values()) <= room
+    splits: dict[str, Images | Streamed] = {}
+    for name, (source, rows) in chosen.items():
+        stored = Streamed(folder / f"{source}.npy", rows, _labels(folder, source, rows), pixels, data.detail, readers)
+        splits[name] = Images(*stored[torch.arange(len(rows))]) if held else stored
     about = json.loads((folder / "about.json").read_text())
     return Splits(splits["train"], splits["validation"], splits.get("evaluation"), about["digest"])
+
+
+def _labels(folder: Path, source: str, rows: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.load(folder / f"{source}-labels.npy")[rows])
 
 
 def resize(native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 32) -> Tensor:
@@ -73,61 +133,57 @@ def _scaled(images: Tensor, pixels: int) -> Tensor:
     """uint8 (N, side, side, 3) at another side: bilinear, antialiased, in float32, rounded."""
     if images.shape[1] == pixels:
         return images
-    planes = images.permute(0, 3, 1, 2).float().contiguous()
+    planes = images.permute(0, 3, 1, 2).contiguous().float()  # a copy of bytes, not of floats
     scaled = F.interpolate(planes, size=(pixels, pixels), mode="bilinear", antialias=True)
     return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class Batches:
-    """Training batches from a split that lies on the device: an iterable of (images float (B, 3, side, side), labels (B,)).
+    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on the device.
 
     Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of `ranks` processes that train one
     network together, each takes its part of every batch.
     """
 
-    def __init__(self, images: Images, recipe: Recipe, seed: int, epoch: Callable[[], int], rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, images: Images | Streamed, recipe: Recipe, seed: int, epoch: Callable[[], int], rank: int = 0, ranks: int = 1) -> None:
         if len(images) < recipe.batch_size:
             raise ValueError(f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; take a smaller batch")
         if recipe.batch_size % ranks:
             raise ValueError(f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; take another number")
-        self.side = images.pixels.shape[1]
-        self.margin = round(recipe.shift * self.side)
-        self.padded, self.labels = _reflect(images.pixels, self.margin), images.labels
+        self.images, self.margin = images, round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
     def __len__(self) -> int:
-        return len(self.labels) // self.recipe.batch_size
+        return len(self.images) // self.recipe.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        device, size = self.labels.device, self.recipe.batch_size
         draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch())
-        count = len(self) * size
-        order = torch.randperm(len(self.labels), generator=draw)[:count]
-        shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw)
+        count = len(self) * self.recipe.batch_size
+        order = torch.randperm(len(self.images), generator=draw)[:count]
+        shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
         boxes = random_boxes(count, self.recipe.crop, draw) if self.recipe.crop < 1 else torch.empty(count, 0)
-        order, shifts, flips, boxes = (drawn.to(device) for drawn in (order, shifts, flips, boxes))
-        own = size // self.ranks
-        for start in range(self.rank * own, count, size):
-            part = slice(start, start + own)
-            pixels = self._gather(order[part], shifts[:, part], flips[part])
-            images = normalise(pixels)
-            yield (crop(images, boxes[part]) if boxes.shape[1] else images), self.labels[order[part]]
-
-    def _gather(self, rows: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-        """Shifted and mirrored images in one indexing operation: (B, side, side, 3) uint8."""
-        steps = torch.arange(self.side, device=rows.device)
-        down = shifts[0][:, None] + steps
-        across = shifts[1][:, None] + torch.where(flips[:, None], steps.flip(0), steps)
-        return self.padded[rows[:, None, None], down[:, :, None], across[:, None, :]]
+        own = self.recipe.batch_size // self.ranks
+        mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
+        drawn = (drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes))
+        for (pixels, labels), shift, flip, box in zip(self.images.batches(order[mine], own), *drawn, strict=True):
+            images = normalise(displaced(pixels, shift, flip))
+            yield (crop(images, box) if box.shape[1] else images), labels
 
 
-def _reflect(pixels: Tensor, margin: int) -> Tensor:
-    """(N, S, S, 3) with `margin` mirrored pixels on each side."""
-    side = pixels.shape[1]
-    steps = torch.arange(-margin, side + margin, device=pixels.device).abs()
-    steps = torch.where(steps >= side, 2 * (side - 1) - steps, steps)
-    return pixels[:, steps][:, :, steps] if margin else pixels
+def displaced(pixels: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
+    """uint8 (B, side, side, 3) moved by shifts (B, 2), rows and columns, with mirrored edges, and flipped left to right, in one indexing."""
+    side, device = pixels.shape[1], pixels.device
+    steps = torch.arange(side, device=device)
+    down = _mirrored(shifts[:, :1] + steps, side)
+    across = _mirrored(shifts[:, 1:] + torch.where(flips[:, None], steps.flip(0), steps), side)
+    return pixels[torch.arange(len(pixels), device=device)[:, None, None], down[:, :, None], across[:, None, :]]
+
+
+def _mirrored(places: Tensor, side: int) -> Tensor:
+    """Places beyond the edges of `side` pixels, by less than a side, reflected into them."""
+    places = places.abs()
+    return torch.where(places >= side, 2 * (side - 1) - places, places)
 
 
 def normalise(pixels: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from ablation.checkpoints import Atomic, resumable, save
 from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
-from ablation.data import Batches, Images, Splits, load
-from ablation.devices import Place, device_name, devices_of, peak_memory, settle
+from ablation.data import Batches, Images, Splits, Streamed, load
+from ablation.devices import Place, device_name, devices_of, image_room, peak_memory, readers, settle
 from ablation.model import ConvNet
 from ablation.processes import together
 from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
@@ -92,7 +92,8 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
     settle(execution.threads)
     with _memory_in_words(run):
-        splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
+        room, beside = image_room(execution, place.device), readers(execution)
+        splits = load(run.data, run.network.pixels, execution.cache, run.evaluate, room, beside)
     check_digest(run.data, splits.digest, execution.runs)
     config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
     config["data"] |= run.data.identity()
@@ -209,7 +210,7 @@ class Watch(Callback):
         planned: Planned,
         execution: Execution,
         place: Place,
-        validation: Images,
+        validation: Images | Streamed,
         averaging: Averaging | None,
         tracker: Tracker,
         started: float,

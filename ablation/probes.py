@@ -17,7 +17,7 @@ from ablation.calibration import Calibration, work
 from ablation.config import Execution, Run
 from ablation.cost import nominal
 from ablation.data import load
-from ablation.devices import device_name, devices_of, on_gpu, settle
+from ablation.devices import device_name, devices_of, image_room, on_gpu, settle
 from ablation.execute import execute
 from ablation.measurements import Measurement
 from ablation.processes import together
@@ -53,10 +53,10 @@ def calibrate(entry: Planned, where: Execution, at_once: int, rounds: int, secon
     measured = together(_measured, [(runs, where, rounds, seconds)] * at_once)
     terms = np.array([work(run.network, run.recipe.batch_size) for run in runs.values()])
     step, images, memory = (
-        np.array([[getattr(each[key], name) for key in runs] for each in measured]).mean(0)
+        np.array([[getattr(each[key], name) for key in runs] for each, _ in measured]).mean(0)
         for name in ("step_seconds", "images_per_second", "step_bytes")
     )
-    some = next(iter(measured[0].values()))
+    some = next(iter(measured[0][0].values()))
     found = Calibration(
         device=some.device,
         on_gpu=gpu,
@@ -69,6 +69,7 @@ def calibrate(entry: Planned, where: Execution, at_once: int, rounds: int, secon
         loading=0.0,
         fixed=0.0,
         base=0.0,
+        room=measured[0][1],
         error=left_out_error(terms, step),
         torch=torch.__version__,
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,10 +98,10 @@ def _probe(run: Run, name: str, scaled: Coefficients, batch: int) -> Run:
     return dataclasses.replace(run, network=network, recipe=dataclasses.replace(run.recipe, batch_size=batch), data=data)
 
 
-def _measured(runs: Mapping[str, Run], where: Execution, rounds: int, seconds: float) -> dict[str, Measurement]:
+def _measured(runs: Mapping[str, Run], where: Execution, rounds: int, seconds: float) -> tuple[dict[str, Measurement], float]:
     settle(where.threads)
     with devices_of(where) as [device]:
-        return measure_steps(runs, device, device_name(device), rounds, seconds)
+        return measure_steps(runs, device, device_name(device), rounds, seconds), image_room(where, device)
 
 
 def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibration:

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from ablation.config import Recipe
-from ablation.data import Images, normalise
+from ablation.data import Images, Streamed, normalise
 
 AT_ONCE = {"cpu": 125, "cuda": 500}  # images in an evaluation: few enough for a processor's caches, enough to fill a GPU
 
@@ -211,20 +211,18 @@ class GiveSignalsBack(Callback):
 
 
 @torch.inference_mode()
-def measure(net: nn.Module, images: Images, precision: str = "fp32", batch: int | None = None) -> tuple[float, float]:
+def measure(net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None) -> tuple[float, float]:
     """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is restored.
 
     batch: images at once; None for what suits the device.
     """
-    batch = batch or AT_ONCE[images.labels.device.type]
+    batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()
-    right, loss = torch.zeros((), device=images.labels.device), torch.zeros((), device=images.labels.device)
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        labels = images.labels[part]
+    right, loss = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
+    for pixels, labels in images.batches(torch.arange(len(images)), batch):
         with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logits = net(normalise(images.pixels[part])).float()
+            logits = net(normalise(pixels)).float()
         right += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     net.train(was_training)

@@ -33,7 +33,7 @@ def some_calibration(**changes: object) -> Calibration:
     values = {
         **{"device": "cpu", "on_gpu": False, "threads": 1, "at_once": 2, "precision": "fp32", "torch": "2", "measured": "2026-01-01"},
         **{"step": (1e-9, 2e-9, 3e-9, 1e-4, 1e-8), "forward": (1e-9, 1e-9, 1e-9, 0.0, 0.0), "memory": (0.0, 0.0, 8.0, 0.0, 16.0)},
-        **{"loading": 1e-8, "fixed": 0.5, "base": 1e8, "error": 0.05},
+        **{"loading": 1e-8, "fixed": 0.5, "base": 1e8, "room": 1e10, "error": 0.05},
     }
     return Calibration(**(values | changes))  # type: ignore[arg-type]
 

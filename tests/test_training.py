@@ -164,6 +164,16 @@ def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     assert kept.val_loss != plain.val_loss
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 where readers start
+def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_path: Path) -> None:
+    """Dropout too: reading ahead takes no random number from it."""
+    recipe = dataclasses.replace(RECIPE, dropout=0.2, drop_path=0.2, shift=0.1)
+    held, streamed = (
+        execute(planned(recipe), dataclasses.replace(execution, runs=tmp_path / str(resident), resident=resident)) for resident in (True, False)
+    )
+    assert untimed(held) == untimed(streamed)
+
+
 def test_measure_counts_every_image_once() -> None:
     torch.manual_seed(0)
     net = ConvNet(MINI.network)
