@@ -167,17 +167,17 @@ class Batches:
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
         drawn = (drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes))
         for (pixels, labels), shift, flip, box in zip(self.images.batches(order[mine], own), *drawn, strict=True):
-            images = normalise(displaced(pixels, shift, flip))
+            moved = displaced(pixels, shift) if self.margin else pixels
+            images = normalise(torch.where(flip[:, None, None, None], moved.flip(2), moved) if self.recipe.flip else moved)
             yield (crop(images, box) if box.shape[1] else images), labels
 
 
-def displaced(pixels: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-    """uint8 (B, side, side, 3) moved by shifts (B, 2), rows and columns, with mirrored edges, and flipped left to right, in one indexing."""
-    side, device = pixels.shape[1], pixels.device
-    steps = torch.arange(side, device=device)
-    down = _mirrored(shifts[:, :1] + steps, side)
-    across = _mirrored(shifts[:, 1:] + torch.where(flips[:, None], steps.flip(0), steps), side)
-    return pixels[torch.arange(len(pixels), device=device)[:, None, None], down[:, :, None], across[:, None, :]]
+def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:
+    """uint8 (B, side, side, 3) moved by shifts (B, 2), rows and columns, with mirrored edges."""
+    steps = torch.arange(pixels.shape[1], device=pixels.device)
+    down, across = (_mirrored(shifts[:, [axis]] + steps, len(steps)) for axis in (0, 1))
+    each = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return pixels[each, down[:, :, None], across[:, None, :]]
 
 
 def _mirrored(places: Tensor, side: int) -> Tensor:
@@ -188,15 +188,17 @@ def _mirrored(places: Tensor, side: int) -> Tensor:
 
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and deviation."""
-    mean, scale = _standard(pixels.device)
-    return ((pixels.float() - mean) * scale).permute(0, 3, 1, 2)
+    mean, scale = _standard(pixels.device, pixels.shape[2])
+    rows = pixels.flatten(2).float()  # (N, H, 3 W): a loop over three channels would be the innermost, eight times slower on a CPU
+    return rows.sub_(mean).mul_(scale).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 @lru_cache
-def _standard(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / deviation in units of a uint8, made once: a copy to a GPU waits for it."""
+def _standard(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation of a row in units of a uint8, made once: a copy to a GPU waits for it."""
     with torch.inference_mode(False):
-        return torch.tensor(MEAN, device=device) * 255, 1 / (torch.tensor(STD, device=device) * 255)
+        mean, deviation = (torch.tensor(values, device=device) * 255 for values in (MEAN, STD))
+        return mean.repeat(width), (1 / deviation).repeat(width)
 
 
 def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
