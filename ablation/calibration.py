@@ -5,10 +5,11 @@ import heapq
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ablation.config import Execution, Run
-from ablation.cost import cost
+from ablation.cost import cost, weights
 from ablation.measurements import slug
 from ablation.network import Network
 from ablation.records import write_json
@@ -57,16 +58,14 @@ class Calibration:
         return self.base + (held + source if held <= self.room else 0) + times(self.memory, work(run.network, run.recipe.batch_size))
 
 
+@lru_cache(maxsize=65536)
 def work(network: Network, images: int) -> tuple[float, ...]:
     """What the cost of a batch grows with: multiply-adds of its full and of its grouped convolutions, elements of its feature maps, and,
     whatever the batch, convolutions and parameters."""
-    full = grouped = 0
-    count = 0
-    for conv in network.convolutions():
-        macs = conv.outputs * (conv.inputs // conv.groups) * conv.kernel**2 * conv.pixels_out**2
-        full, grouped, count = (full + macs, grouped, count + 1) if conv.groups == 1 else (full, grouped + macs, count + 1)
+    convolutions = list(network.convolutions())
+    grouped = sum(weights(conv) * conv.pixels_out**2 for conv in convolutions if conv.groups > 1)
     counted = cost(network)
-    return images * full, images * grouped, images * counted.activations, count, counted.params
+    return images * (counted.macs - grouped), images * grouped, images * counted.activations, len(convolutions), counted.params
 
 
 def times(factors: Sequence[float], terms: Sequence[float]) -> float:

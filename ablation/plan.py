@@ -114,8 +114,7 @@ def duration(seconds: float) -> str:
 
 def showing(wanted: Plan, done: Mapping[str, Record]) -> str:
     """The smallest difference of two networks that the seeds can show, in one line; in seeds' deviations before there are records."""
-    from ablation.frame import frame, sample  # pandas and scipy, only where they are used
-    from ablation.statistics import LEVEL, POWER, detectable
+    from ablation.statistics import LEVEL, POWER, detectable  # scipy, only where it is used
 
     seeds = [len({entry.run.seed for entry in group}) for group in _networks(wanted.planned)]
     least, networks = min(seeds), len(seeds)
@@ -123,11 +122,18 @@ def showing(wanted: Plan, done: Mapping[str, Record]) -> str:
         return "effects: one seed, or one network, shows none"
     ratio = detectable(math.sqrt(2 / least), (networks - 1) * (least - 1))
     chance = f"(chance {POWER:.0%}, level {1 - LEVEL:.0%})"
-    deviation = sample(frame(wanted.planned, done))[0].deviation if done else math.nan
+    deviation = _deviation(wanted, done) if done else math.nan
     if math.isnan(deviation):
         return f"effects: {least} seeds show a difference of two networks from {ratio:.2f} deviations of a seed on {chance}; no records to measure it"
     measured = f"a deviation of {100 * deviation:.2f} points in {len(done)} records"
     return f"effects: {least} seeds show a difference of two networks from {100 * ratio * deviation:.2f} points on {chance}; from {measured}"
+
+
+def _deviation(wanted: Plan, done: Mapping[str, Record]) -> float:
+    """Of a run, once networks and seeds are taken out; NaN where too few have a record."""
+    from ablation.frame import frame, sample  # pandas
+
+    return float(sample(frame(wanted.planned, done))[0].deviation)
 
 
 def _networks(planned: Sequence[Planned]) -> list[list[Planned]]:
