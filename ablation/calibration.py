@@ -53,9 +53,9 @@ class Calibration:
         return self.fixed + self.loading * sizes.total * run.data.native**2 + steps * step + images / EVALUATED * forward
 
     def bytes(self, run: Run, sizes: Sizes) -> float:
-        """Memory at its peak, as records state it: of the GPU's allocator, or of the process, where decoded images count as they are read."""
-        held, source = (3 * sizes.total * side**2 for side in (run.network.pixels, 0 if self.on_gpu else run.data.native))
-        return self.base + (held + source if held <= self.room else 0) + times(self.memory, work(run.network, run.recipe.batch_size))
+        """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are streamed take none."""
+        held = 3 * sizes.total * run.network.pixels**2
+        return self.base + (held if held <= self.room else 0) + times(self.memory, work(run.network, run.recipe.batch_size))
 
 
 @lru_cache(maxsize=65536)

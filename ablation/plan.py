@@ -100,8 +100,8 @@ def spending(wanted: Plan, done: Mapping[str, Record], forecast: Forecast, at_on
         return "seconds and memory: known once the images are decoded, by the first run; or state data.train_size and data.evaluation_size"
     width = at_once or found.at_once
     unit = "GPU-hours" if found.on_gpu else "core-hours"
-    hours = sum(seconds) * (1 if found.on_gpu else found.threads) * wanted.execution.devices / 3600
-    total = f"to train: {duration(wall_clock(seconds, width))} with {width} at once, {hours:,.2g} {unit}"
+    hours = sum(seconds) * (1 if found.on_gpu else found.threads) / 3600
+    total = f"to train: {duration(wall_clock(seconds, width))} with {width} at once, {hours:,.1f} {unit}"
     return f"{total}; as calibrated on {found.device}, threads={found.threads}, {found.at_once} at once, {found.measured[:10]}"
 
 

@@ -69,7 +69,7 @@ def test_a_run_costs_its_steps_its_evaluation_and_what_is_fixed() -> None:
     forward = images * 1e-9 * (cost(run.network).macs + cost(run.network).activations)
     loading = 1e-8 * 170 * run.data.native**2
     assert found.seconds(run, SIZES) == pytest.approx(0.5 + steps + forward + loading)
-    held = 3 * 170 * (run.network.pixels**2 + run.data.native**2)
+    held = 3 * 170 * run.network.pixels**2
     assert found.bytes(run, SIZES) == 1e8 + held + 8 * 16 * cost(run.network).activations + 16 * cost(run.network).params
 
 
