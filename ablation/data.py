@@ -175,7 +175,7 @@ class Batches:
 def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:
     """uint8 (B, side, side, 3) moved by shifts (B, 2), rows and columns, with mirrored edges."""
     steps = torch.arange(pixels.shape[1], device=pixels.device)
-    down, across = (_mirrored(shifts[:, [axis]] + steps, len(steps)) for axis in (0, 1))
+    down, across = (_mirrored(shifts[:, axis : axis + 1] + steps, len(steps)) for axis in (0, 1))
     each = torch.arange(len(pixels), device=pixels.device)[:, None, None]
     return pixels[each, down[:, :, None], across[:, None, :]]
 
