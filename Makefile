@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RAY ?= .venv-ray
+ORACLE ?= .venv-oracle
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
@@ -26,7 +27,7 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study reference reference-train figures report status wandb-sync bench-networks audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study reference reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -77,6 +78,12 @@ status: $(INSTALLED) ## the state of every run of a study, live while one is run
 wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has been uploaded is left out
 	$(BIN)/python -m ablation.sync $(ARGS)
 
+bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up (ten minutes at most; ARGS=...)
+	$(BIN)/python -m ablation.bench all $(ARGS)
+
+calibrate-cost: $(INSTALLED) ## what work costs on this device, from which ablation.plan predicts seconds and memory (a minute; ARGS=...)
+	$(BIN)/python -m ablation.bench calibrate $(ARGS)
+
 bench-networks: $(INSTALLED) ## time and memory of a step of each network of a study, alone (STUDY=quick)
 	$(BIN)/python -m ablation.bench networks study=$(STUDY) $(ARGS)
 
@@ -86,10 +93,17 @@ audit: $(INSTALLED) ## the paper's printed costs against counted ones, and what 
 test: $(INSTALLED) ## the test suite
 	$(BIN)/python -m pytest
 
-oracle: ## logits with converted weights against timm's and torchvision's own modules (.venv-oracle, a minute)
-	test -x .venv-oracle/bin/python || $(PYTHON) -m venv .venv-oracle
-	.venv-oracle/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
-	.venv-oracle/bin/python -m pytest tests/oracle
+oracle: $(ORACLE)/.installed ## logits with converted weights against timm's and torchvision's own modules (an environment of its own, a minute)
+	$(ORACLE)/bin/python -m pytest tests/oracle
+
+bench-oracle: $(INSTALLED) $(ORACLE)/.installed ## training steps by our definition of B0 against timm's and torchvision's (minutes)
+	$(ORACLE)/bin/python -m tests.oracle.speed
+	$(BIN)/python -m ablation.bench table
+
+$(ORACLE)/.installed: constraints.txt
+	test -x $(ORACLE)/bin/python || $(PYTHON) -m venv $(ORACLE)
+	$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
+	@touch $@
 
 check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
 	$(BIN)/python -m ablation.simulate
@@ -142,6 +156,6 @@ test-package: $(INSTALLED) ## the wheel in a fresh environment, used from anothe
 test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
 
-clean: ## remove figures and caches; records and .venv stay
-	find results -mindepth 1 -maxdepth 1 ! -name readme -exec rm -rf {} +
+clean: ## remove figures and caches; records, benchmarks and .venv stay
+	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name bench -exec rm -rf {} +
 	rm -rf build *.egg-info .pytest_cache .ruff_cache

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ablation.config import Data, Execution
-from ablation.data import Images, choose, decoded, normalise, resize
+from ablation.data import Images, normalise, resize
 from ablation.model import ConvNet
 from ablation.records import weights_path
+from ablation.sources import choose, decoded
 from ablation.study import Planned
 
 EXAMPLES = 4  # images shown

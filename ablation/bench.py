@@ -1,34 +1,52 @@
-"""Measure time and memory on this device; same overrides as ablation.run.
+"""Measure speed and memory on this device; same overrides as ablation.run.
 
+python -m ablation.bench all              ours against what one would use instead: step, pipeline, study and start, in turn (minutes)
+python -m ablation.bench step             one of them; bench.rounds=3 for fewer rounds
+python -m ablation.bench table            what has been found on this device
+python -m ablation.bench calibrate            what work costs on this device, from which ablation.plan predicts (a minute)
 python -m ablation.bench networks study=quick                  each network of a study alone: a training step, inference, memory
 python -m ablation.bench networks study=quick bench.rounds=3   fewer rounds (bench.again=true measures finished ones anew)
 """
 
+import dataclasses
+import statistics
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 from hydra import compose
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
+from ablation.benchmarks import Benchmark, benchmarks_path, read_benchmarks, write_benchmarks
+from ablation.calibration import write_calibration
 from ablation.compose import door
 from ablation.config import build, within
 from ablation.cost import training_flops
 from ablation.measurements import Measurement, measurements_path, read_measurements, step_key, write_measurements
 from ablation.planning import plan
+from ablation.processes import alone
 from ablation.study import Planned
+
+CONTESTS: Mapping[str, int] = {"step": 5, "pipeline": 5, "study": 2, "start": 5}  # with the rounds that are enough for each
+ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """rounds: times that each network has its turn. seconds: of training steps, and of inference, in a turn. again: also what is measured."""
+    """seconds: of training steps, and of inference, in a turn of a network. again: also networks that have been measured.
+    rounds: times that each has its turn, None for as many as are enough."""
 
-    rounds: int
     seconds: float
     again: bool
+    rounds: int | None = None
 
     def __post_init__(self) -> None:
-        within("bench.rounds", self.rounds, 1)
+        if self.rounds is not None:
+            within("bench.rounds", self.rounds, 1)
         within("bench.seconds", self.seconds, 0.001)
 
 
@@ -41,25 +59,23 @@ def repeats_of(words: Sequence[str]) -> Repeats:
 def networks(words: Sequence[str]) -> None:
     """Measure the distinct networks of a plan and add them to the file of this device; print all of them."""
     wanted, repeats = plan(words), repeats_of(words)
-    import torch  # only where something is measured
-
-    from ablation.devices import device_name, devices_of
+    from ablation.devices import device_name, devices_of, settle
     from ablation.steps import measure_steps
 
     runs, threads = wanted.execution.runs, wanted.execution.threads
-    torch.set_num_threads(threads)
+    settle(threads)
     distinct = {step_key(entry.run): entry for entry in reversed(wanted.planned)}
     with devices_of(wanted.execution) as [device]:
         name = device_name(device)
         known = {} if repeats.again else read_measurements(runs, name, threads)
         left = {key: entry.run for key, entry in distinct.items() if key not in known}
         print(f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, {len(left)} to measure", flush=True)
-        write_measurements(runs, measure_steps(left, device, name, repeats.rounds, repeats.seconds))
-    print(table(distinct, read_measurements(runs, name, threads)))
+        write_measurements(runs, measure_steps(left, device, name, repeats.rounds or ROUNDS, repeats.seconds))
+    print(networks_table(distinct, read_measurements(runs, name, threads)))
     print(measurements_path(runs, name, threads))
 
 
-def table(entries: Mapping[str, Planned], measured: Mapping[str, Measurement]) -> str:
+def networks_table(entries: Mapping[str, Planned], measured: Mapping[str, Measurement]) -> str:
     """Networks in the order of their counted cost, as people read them."""
     rows = []
     for key, entry in sorted(entries.items(), key=lambda item: measured[item[0]].macs):
@@ -81,7 +97,82 @@ def table(entries: Mapping[str, Planned], measured: Mapping[str, Measurement]) -
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-BENCHES: Mapping[str, Callable[[Sequence[str]], None]] = {"networks": networks}
+def contest(name: str, words: Sequence[str]) -> None:
+    """Measure ours against theirs, write what is found and print it."""
+    from ablation import contests  # torch, only where something is measured
+
+    wanted, rounds = plan(words), repeats_of(words).rounds or CONTESTS[name]
+    machine = contests.machine_of(wanted.execution)
+    with tempfile.TemporaryDirectory() as folder:
+        found = contests.CONTESTS[name](words, rounds, Path(folder), machine)
+    about = {"device": machine.device, "cores": machine.cores, "torch": machine.torch, "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    found = {key: dataclasses.replace(value, **about) for key, value in found.items()}
+    write_benchmarks(wanted.results, machine.device, found)
+    print(table(found), benchmarks_path(wanted.results, machine.device), sep="\n", flush=True)
+
+
+def known(words: Sequence[str]) -> None:
+    """Print what was found on this device."""
+    from ablation.contests import machine_of
+
+    wanted = plan(words)
+    device = machine_of(wanted.execution).device
+    print(table(read_benchmarks(wanted.results, device)), benchmarks_path(wanted.results, device), sep="\n")
+
+
+def table(found: Mapping[str, Benchmark]) -> str:
+    """Benchmarks as people read them: medians, and the range of the rounds."""
+    rows = []
+    for name, value in found.items():
+        rows.append(
+            {
+                "": name,
+                "ours": _quantity(statistics.median(value.ours), value.unit),
+                "theirs": _quantity(statistics.median(value.theirs), value.unit) if value.theirs else "",
+                "ratio": f"{value.median:.2f}" if value.theirs else "",
+                "rounds": f"{_number(min(value.values))} to {_number(max(value.values))} in {len(value.values)}",
+                "goal": "" if value.goal is None else f"{'at least' if value.theirs else 'at most'} {value.goal:g}",
+                "met": {True: "yes", False: "no", None: ""}[value.met],
+            }
+        )
+    notes = [f"{name}: {value.what}" + (f"; theirs: {value.against}" if value.against else "") for name, value in found.items()]
+    return "\n".join([tabulate(rows, headers="keys", disable_numparse=True), *notes])
+
+
+def _quantity(value: float, unit: str) -> str:
+    return f"{value / 1e9:,.1f} GFLOP/s" if unit == "FLOP/s" else f"{_number(value)} {unit}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def calibration(words: Sequence[str]) -> None:
+    """Calibrate this device for the threads, recipe and data of a plan, and print how well that predicts."""
+    wanted, repeats = plan(words), repeats_of(words)
+    from ablation.devices import capacity
+    from ablation.probes import calibrate
+
+    where = wanted.execution
+    found = calibrate(wanted.planned[0], where, alone(capacity, where), repeats.rounds or PROBE_ROUNDS, repeats.seconds)
+    about = f"{found.device}, threads={found.threads}, {found.at_once} at once, {found.precision}"
+    print(f"{about}: the step of a network is predicted from the others' within {found.error:.0%} (median)")
+    print(write_calibration(where.cache, found))
+
+
+def everything(words: Sequence[str]) -> None:
+    """All contests, one after another."""
+    for name in CONTESTS:
+        contest(name, words)
+
+
+BENCHES: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "all": everything,
+    **{name: partial(contest, name) for name in CONTESTS},
+    "table": known,
+    "networks": networks,
+    "calibrate": calibration,
+}
 
 
 def main() -> None:

@@ -217,7 +217,7 @@ def _data(cfg: DictConfig) -> Data:
     if values["path"]:
         folder_of(values["path"])  # before anything heavy is imported
     if values["classes"] is None or values["native"] is None:
-        from ablation.data import describe  # opens the data, so only where its config leaves these open
+        from ablation.sources import describe  # opens the data, so only where its config leaves these open
 
         values |= {key: found for key, found in describe(values).items() if values[key] is None}
     return build(Data, values, "data")
@@ -235,6 +235,7 @@ def execution(cfg: DictConfig) -> Execution:
         keep_weights=typed("keep_weights", cfg.keep_weights, bool),
         devices=typed("devices", cfg.devices, int),
         gpu_memory=typed("gpu_memory", cfg.gpu_memory, float | None),
+        resident=typed("resident", cfg.resident, bool | None),
     )
 
 

@@ -195,6 +195,7 @@ class Execution:
     runs: folder of records. cache: folder of decoded images. threads: CPU threads of one process. accelerator: auto, cpu or gpu.
     devices: GPUs, or processes on the CPU, over which one run is split. gpu_memory: GiB that one run may take of a GPU, so that several
     share it; None gives each run a whole one.
+    resident: images in the memory of the device; None where they take at most a quarter of it, else they are streamed.
     wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt, what was evaluated, beside the record.
     """
 
@@ -207,6 +208,7 @@ class Execution:
     keep_weights: bool = False
     devices: int = 1
     gpu_memory: float | None = None
+    resident: bool | None = None
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1, 1024)

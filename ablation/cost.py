@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ablation.baselines import Baseline
-from ablation.network import Network, scale
+from ablation.network import Convolution, Network, scale
 from ablation.scaling import LEAST, MOST, Coefficients, Rule
 
 TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
@@ -32,11 +32,15 @@ def cost(network: Network) -> Cost:
     """Sum over the network's convolution specs."""
     macs = params = activations = 0
     for conv in network.convolutions():
-        weights = conv.outputs * (conv.inputs // conv.groups) * conv.kernel**2
-        macs += weights * conv.pixels_out**2
-        params += weights + (2 * conv.outputs if conv.norm else conv.outputs)
+        macs += weights(conv) * conv.pixels_out**2
+        params += weights(conv) + (2 * conv.outputs if conv.norm else conv.outputs)
         activations += conv.outputs * conv.pixels_out**2
     return Cost(macs, params, activations)
+
+
+def weights(conv: Convolution) -> int:
+    """Weights of a convolution, without its bias: each is used once for every pixel that comes out."""
+    return conv.outputs * (conv.inputs // conv.groups) * conv.kernel**2
 
 
 def training_flops(network: Network, images: int) -> int:

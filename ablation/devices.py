@@ -1,7 +1,9 @@
 """Where a run computes: on the CPU, or on a GPU that it locks, so that no two runs meet on one whichever commands started them."""
 
 import contextlib
+import ctypes
 import itertools
+import math
 import os
 import platform
 import resource
@@ -17,7 +19,9 @@ from filelock import FileLock, Timeout
 from ablation.config import Execution
 
 GIB = 2**30
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in each period of so many, or `max`
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: bytes, or `max`
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,18 @@ class Place:
     def first(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
+
+
+def settle(threads: int) -> None:
+    """This process' CPU threads, and its memory: what a step has freed stays for the next one, where the C library lets us say so (glibc).
+
+    Large blocks would else go back to the kernel, which clears each page again: a tenth of a step of B0.
+    """
+    torch.set_num_threads(threads)
+    with contextlib.suppress(AttributeError, OSError):
+        allocator = ctypes.CDLL(None).mallopt
+        allocator(M_MMAP_MAX, 0)
+        allocator(M_TRIM_THRESHOLD, -1)
 
 
 @contextlib.contextmanager
@@ -114,6 +130,28 @@ def cores() -> int:
         quota, period = QUOTA.read_text().split()
         allowed = min(allowed, max(1, int(quota) // int(period)))
     return allowed
+
+
+def image_room(execution: Execution, device: torch.device) -> float:
+    """Bytes that the images of a run may take of its device: a quarter of what a run has of it, or all or nothing where `resident` says so."""
+    if execution.resident is not None:
+        return math.inf if execution.resident else 0.0
+    if device.type == "cuda":
+        return (execution.gpu_memory or memory(device.index)) * GIB / 4
+    return main_memory() / capacity(execution) / 4
+
+
+def main_memory() -> int:
+    """Bytes of this machine or, in a container, of its control group."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        there = min(there, int(LIMIT.read_text()))
+    return there
+
+
+def readers(execution: Execution) -> int:
+    """Processes that read images for one run: its part of the cores, one at least."""
+    return max(1, cores() // capacity(execution))
 
 
 def device_name(device: torch.device) -> str:

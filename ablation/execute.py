@@ -25,11 +25,12 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from ablation.checkpoints import Atomic, resumable, save
 from ablation.config import Execution, Run
 from ablation.cost import cost, training_flops
-from ablation.data import Batches, Images, Splits, check_digest, load
-from ablation.devices import Place, device_name, devices_of, peak_memory
+from ablation.data import Batches, Images, Splits, Streamed, load
+from ablation.devices import Place, device_name, devices_of, image_room, peak_memory, readers, settle
 from ablation.model import ConvNet
 from ablation.processes import together
 from ablation.records import Record, checkpoint_path, weights_path, write_json, write_record
+from ablation.sources import check_digest
 from ablation.states import finished, hold
 from ablation.study import Planned
 from ablation.tracking import Tracker
@@ -89,9 +90,10 @@ def _memory_in_words(run: Run) -> Iterator[None]:
 
 def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
-    torch.set_num_threads(execution.threads)
+    settle(execution.threads)
     with _memory_in_words(run):
-        splits = load(run.data, run.network.pixels, execution.cache, run.evaluate)
+        room, beside = image_room(execution, place.device), readers(execution)
+        splits = load(run.data, run.network.pixels, execution.cache, run.evaluate, room, beside)
     check_digest(run.data, splits.digest, execution.runs)
     config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
     config["data"] |= run.data.identity()
@@ -124,7 +126,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
     module = Classifier(net, recipe, len(batches), run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
     watch = Watch(planned, execution, place, validation, averaging, tracker, started)
-    with _quiet():
+    with quiet():
         trainer = pl.Trainer(
             max_epochs=recipe.epochs,
             accelerator=device.type,
@@ -133,6 +135,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
             precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
             gradient_clip_val=recipe.clip or None,
             callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
+            benchmark=device.type == "cuda",  # every batch has one shape
             plugins=[LightningEnvironment(), Atomic()],
             logger=tracker.logger or False,
             log_every_n_steps=len(batches),
@@ -188,7 +191,7 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's harmless warnings: on torch 2.13 it asks a tree the old way; and it wants srun, which submitit has used."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
@@ -207,7 +210,7 @@ class Watch(Callback):
         planned: Planned,
         execution: Execution,
         place: Place,
-        validation: Images,
+        validation: Images | Streamed,
         averaging: Averaging | None,
         tracker: Tracker,
         started: float,

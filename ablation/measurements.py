@@ -56,7 +56,12 @@ def step_key(run: Run) -> str:
 
 def measurements_path(runs: Path, device: str, threads: int) -> Path:
     """Where the measurements of a device lie."""
-    return runs / "networks" / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}-{threads}.json"
+    return runs / "networks" / f"{slug(device)}-{threads}.json"
+
+
+def slug(device: str) -> str:
+    """A device's name as part of a file's."""
+    return re.sub("[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
 def read_measurements(runs: Path, device: str, threads: int) -> dict[str, Measurement]:

@@ -1,13 +1,19 @@
 """The module built from a network: one torch layer for each convolution spec, and a forward that reads like the paper."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ablation.network import Block, Convolution, Network
 
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU, "relu6": nn.ReLU6}
+# In place where the backward pass needs only the output: SiLU needs its input and would copy it first.
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "relu": partial(nn.ReLU, inplace=True),
+    "relu6": partial(nn.ReLU6, inplace=True),
+}
 
 
 class StochasticDepth(nn.Module):
@@ -75,7 +81,7 @@ class Bottleneck(nn.Module):
         self.shortcut = layers.get("shortcut", nn.Identity())
         self.reduce, self.spatial, self.expand = layers["reduce"], layers["spatial"], layers["expand"]
         self.drop = StochasticDepth(drop_rate)
-        self.activation = ACTIVATIONS[network.activation](inplace=True)
+        self.activation = ACTIVATIONS[network.activation]()
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))
         y = self.expand(self.spatial(self.reduce(x)))
@@ -129,7 +135,7 @@ def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn
     if conv.norm:
         layers.append(nn.BatchNorm2d(conv.outputs, eps=network.norm_epsilon, momentum=norm_momentum))
     if conv.activation:
-        layers.append(ACTIVATIONS[network.activation](inplace=True))
+        layers.append(ACTIVATIONS[network.activation]())
     return nn.Sequential(*layers)
 
 

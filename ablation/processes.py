@@ -55,6 +55,11 @@ def side_by_side(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], wid
         return [answer for _, answer in sorted(arriving, key=lambda pair: pair[0])]
 
 
+def alone(task: Callable[..., Any], *arguments: Any) -> Any:
+    """The answer of one process; raises `Died`."""
+    return together(task, [arguments])[0]
+
+
 def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     """The answers of processes that need each other, all at once; raises the first `Died` and ends the others."""
     answers: dict[int, Any] = {}

@@ -116,6 +116,11 @@ class Sample:
         """Whether each network is judged by its own variance."""
         return self.equality < SCREEN
 
+    @property
+    def deviation(self) -> Floats:
+        """Standard deviation of a run once networks and seeds are taken out; NaN where nothing is left to judge by."""
+        return np.sqrt(self._residual[0]) if self._squares[3] > 0 else np.asarray(math.nan)
+
     @cached_property
     def _indicators(self) -> Floats:
         return np.eye(self.count)[self.networks]

@@ -37,7 +37,8 @@ class Trial:
 
     def train(self) -> None:
         """One training step."""
-        self.net.train()
+        if not self.net.training:
+            self.net.train()
         self.optimizer.zero_grad()
         self._loss().backward()
         if self.recipe.clip:
@@ -89,15 +90,16 @@ def saved_bytes(forward: Callable[[], Tensor], held: list[Tensor]) -> int:
 
 
 def seconds_per_call(call: Callable[[], None], seconds: float, device: torch.device) -> float:
-    """Mean time of a call, over as many as take `seconds`, after a warm-up; the device is waited for before and after, not between."""
+    """Mean time of a call, over as many as take `seconds`, after a warm-up."""
     for _ in range(WARM_UP - 1):
         call()
-    once = _time(call, 1, device)
+    once = seconds_of(call, 1, device)
     count = max(1, math.ceil(seconds / once))
-    return _time(call, count, device) / count
+    return seconds_of(call, count, device) / count
 
 
-def _time(call: Callable[[], None], count: int, device: torch.device) -> float:
+def seconds_of(call: Callable[[], None], count: int, device: torch.device) -> float:
+    """Seconds of so many calls; the device is waited for before and after, not between."""
     _wait(device)
     started = time.perf_counter()
     for _ in range(count):

@@ -1,8 +1,9 @@
 """How a network is trained: a LightningModule around it, its optimizer and schedule, averaged weights, and the final measurement."""
 
+import itertools
 import math
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,9 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from ablation.config import Recipe
-from ablation.data import Images, normalise
+from ablation.data import Images, Streamed, normalise
+
+AT_ONCE = {"cpu": 125, "cuda": 500}  # images in an evaluation: few enough for a processor's caches, enough to fill a GPU
 
 
 class Classifier(pl.LightningModule):
@@ -66,9 +69,9 @@ def make_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
     others = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999), foreach=True)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
     return TensorFlowRMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
@@ -127,19 +130,31 @@ class Averaging(WeightAveraging):
     """Exponential moving average of weights and of batch-norm statistics, warmed up as min(decay, (1 + n) / (10 + n))."""
 
     def __init__(self, decay: float) -> None:
-        def average(kept: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-            if kept[0].is_floating_point():
-                torch._foreach_lerp_(kept, current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
-            else:  # the counter of batches seen
-                torch._foreach_copy_(kept, current)
+        super().__init__()
+        self.decay = decay
 
-        super().__init__(multi_avg_fn=average)
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        """Lightning's own asks the device for the number of steps, three times a step."""
+        self.update(module.net, trainer.global_step - 1)
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, count: int) -> None:
+        """Take in the weights after one more step; count: of steps before it."""
+        pairs = list(zip(_tensors(self.network), _tensors(net), strict=True))
+        kept, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(kept, current, 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0)
+        for counter, newest in (pair for pair in pairs if not pair[0].is_floating_point()):  # batches seen
+            counter.copy_(newest)
 
     @property
     def network(self) -> nn.Module:
         """The averaged network, while training goes on."""
         assert self._average_model is not None
         return self._average_model.module.net
+
+
+def _tensors(net: nn.Module) -> Iterator[Tensor]:
+    return itertools.chain(net.parameters(), net.buffers())
 
 
 def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
@@ -196,16 +211,18 @@ class GiveSignalsBack(Callback):
 
 
 @torch.inference_mode()
-def measure(net: nn.Module, images: Images, precision: str = "fp32", batch: int = 500) -> tuple[float, float]:
-    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is restored."""
+def measure(net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None) -> tuple[float, float]:
+    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is restored.
+
+    batch: images at once; None for what suits the device.
+    """
+    batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()
-    right, loss = torch.zeros((), device=images.labels.device), torch.zeros((), device=images.labels.device)
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        labels = images.labels[part]
+    right, loss = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
+    for pixels, labels in images.batches(torch.arange(len(images)), batch):
         with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logits = net(normalise(images.pixels[part])).float()
+            logits = net(normalise(pixels)).float()
         right += (logits.argmax(1) == labels).sum()
         loss += F.cross_entropy(logits, labels, reduction="sum")
     net.train(was_training)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict
 
 from ablation.compose import execution
 from ablation.config import Execution, within
-from ablation.processes import Died, side_by_side
+from ablation.processes import alone, side_by_side
 
 
 class LocalLauncher(Launcher):
@@ -34,10 +34,7 @@ class LocalLauncher(Launcher):
 
     def _capacity(self, overrides: Sequence[str]) -> int:
         """Asked of a fresh process: this one starts without torch, and the server stays without CUDA."""
-        [answer] = side_by_side(_ask_capacity, [(execution(self._composed(overrides, 0)),)], 1)
-        if isinstance(answer, Died):
-            raise answer
-        return answer
+        return alone(_ask_capacity, execution(self._composed(overrides, 0)))
 
     def _composed(self, overrides: Sequence[str], number: int) -> DictConfig:
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))

@@ -17,9 +17,9 @@ from pathlib import Path
 from ablation import shapes
 from ablation.compose import hydra
 from ablation.config import Data
-from ablation.data import decoded
 from ablation.planning import Plan, plan
 from ablation.records import read_records
+from ablation.sources import decoded
 from ablation.states import state
 from tests.conftest import ROOT, SMALL, TINY
 from tests.test_training import untimed

@@ -30,7 +30,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it, so that none is rendered."""
     from ablation import shapes
     from ablation.config import Data
-    from ablation.data import decoded
+    from ablation.sources import decoded
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:

@@ -86,7 +86,7 @@ def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
 
 
 def test_images_that_lie_nowhere_are_asked_for() -> None:
-    from ablation.data import open_source
+    from ablation.sources import open_source
 
     with pytest.raises(ValueError, match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER"):
         open_source(Data("mine", 3, 96, files="0123456789ab"))

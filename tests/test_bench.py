@@ -202,6 +202,6 @@ def test_the_door_measures_each_network_once(tmp_path: Path, capsys: pytest.Capt
 
 @pytest.mark.parametrize("words", ["", "network", "networks study networks", "bench.rounds=0 networks", "networks bench.seconds=0"])
 def test_what_cannot_be_measured_is_one_line(words: str) -> None:
-    with hydra(), pytest.raises(ValueError, match=r"name one of networks|bench\.(rounds|seconds)=0(\.0)?: must be at least") as caught:
+    with hydra(), pytest.raises(ValueError, match=r"name one of all, step|bench\.(rounds|seconds)=0(\.0)?: must be at least") as caught:
         bench.show(words.split(), False)
     assert "\n" not in str(caught.value)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from ablation import shapes
 from ablation.config import Data, Recipe
-from ablation.data import MEAN, STD, Batches, Images, check_digest, crop, decoded, describe, load, normalise, random_boxes, resize, square
+from ablation.data import MEAN, STD, Batches, Images, Streamed, crop, load, normalise, random_boxes, resize
+from ablation.sources import check_digest, decoded, describe, square
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, shift=0.1)
@@ -254,6 +255,23 @@ def test_crops_cover_the_stated_area_and_the_whole_image_is_itself() -> None:
 def test_normalisation_is_imagenets() -> None:
     grey = normalise(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))
     assert grey[0, :, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 where readers start
+@pytest.mark.parametrize("detail", [None, 16])
+def test_streamed_batches_are_those_of_memory_bit_for_bit(cache: Path, detail: int | None) -> None:
+    recipe, data = dataclasses.replace(RECIPE, crop=0.3), dataclasses.replace(SHAPES, detail=detail)
+    size = 3 * 32**2 * 250
+    held, streamed = load(data, 32, cache, room=size), load(data, 32, cache, room=size - 1, readers=2)
+    assert (type(held.train), type(streamed.train), type(streamed.evaluation)) == (Images, Streamed, Streamed)
+    for epoch in range(2):
+        both = (list(Batches(split.train, recipe, 0, lambda epoch=epoch: epoch)) for split in (held, streamed))
+        for ours, theirs in zip(*both, strict=True):
+            assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+    order = torch.arange(len(held.evaluation))
+    for ours, theirs in zip(held.evaluation.batches(order, 32), streamed.evaluation.batches(order, 32), strict=True):
+        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+    assert torch.equal(held.train.head(7).labels, streamed.train.head(7).labels)
 
 
 def test_a_batch_larger_than_the_set_is_refused() -> None:

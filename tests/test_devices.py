@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import threading
@@ -180,6 +181,22 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPat
         (tmp_path / "cpu.max").write_text(content)
         monkeypatch.setattr(devices, "QUOTA", tmp_path / "cpu.max")
         assert cores() == expected
+
+
+def test_images_have_a_quarter_of_what_a_run_has(execution: Execution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(devices, "LIMIT", limit)
+    limit.write_text("max\n")
+    assert devices.main_memory() > 2**28
+    limit.write_text(f"{2**28}\n")
+    monkeypatch.setattr(devices, "capacity", lambda execution: 4)
+    cpu = torch.device("cpu")
+    assert devices.image_room(execution, cpu) == 2**28 / 4 / 4
+    assert [devices.image_room(dataclasses.replace(execution, resident=choice), cpu) for choice in (True, False)] == [math.inf, 0]
+    monkeypatch.setattr(devices, "memory", lambda index: 80.0)
+    gpu = torch.device("cuda", 0)
+    assert devices.image_room(execution, gpu) == 20 * devices.GIB
+    assert devices.image_room(dataclasses.replace(execution, gpu_memory=8), gpu) == 2 * devices.GIB
 
 
 def test_a_machine_without_gpus_says_so(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:

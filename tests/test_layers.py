@@ -23,9 +23,12 @@ ORDER = [
     ["config", "archive"],
     ["records"],
     ["measurements"],
+    ["benchmarks"],
     ["study"],
     ["states", "processes"],
     ["shapes"],
+    ["sources"],
+    ["calibration"],
     ["model"],
     ["weights"],
     ["data"],
@@ -34,6 +37,7 @@ ORDER = [
     ["steps"],
     ["tracking"],
     ["execute"],
+    ["rivals", "probes"],
     ["statistics"],
     ["fits"],
     ["frame"],
@@ -51,6 +55,7 @@ ORDER = [
     ["progress"],
     ["compose"],
     ["planning"],
+    ["contests"],
     ["results"],
     ["audit"],
     ["page"],
@@ -83,13 +88,13 @@ def test_imports_point_upwards(place: int) -> None:
         assert ours - above - lazy == set(), f"{module} imports from below"
 
 
-@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "study", "paper"])
+@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "benchmarks", "study", "paper"])
 def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
     outside = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"ablation"}
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
+LIGHT = ["states", "processes", "sources", "calibration", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -143,13 +143,13 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
             self.net = nn.BatchNorm1d(1)
 
     module, averaging = Module(), Averaging(0.9)
-    averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True, **averaging._kwargs)
+    averaging._average_model = averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
     weight, mean = 1.0, 0.0
     for n in range(8):
         module.net.weight.data.fill_(float(n))
         module.net.running_mean.fill_(10.0 * n)
         module.net.num_batches_tracked.fill_(n)
-        averaged.update_parameters(module)
+        averaging.update(module.net, n)
         decay = min(0.9, (1 + n) / (10 + n))
         weight, mean = (float(n), 10.0 * n) if n == 0 else (decay * weight + (1 - decay) * n, decay * mean + (1 - decay) * 10 * n)
     assert averaged.module.net.weight.item() == pytest.approx(weight)
@@ -162,6 +162,16 @@ def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     plain = execute(planned(dataclasses.replace(RECIPE, ema=0.0)), execution)
     assert [row["train/loss"] for row in kept.history] == [row["train/loss"] for row in plain.history]
     assert kept.val_loss != plain.val_loss
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 where readers start
+def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_path: Path) -> None:
+    """Dropout too: reading ahead takes no random number from it."""
+    recipe = dataclasses.replace(RECIPE, dropout=0.2, drop_path=0.2, shift=0.1)
+    held, streamed = (
+        execute(planned(recipe), dataclasses.replace(execution, runs=tmp_path / str(resident), resident=resident)) for resident in (True, False)
+    )
+    assert untimed(held) == untimed(streamed)
 
 
 def test_measure_counts_every_image_once() -> None:

@@ -15,15 +15,7 @@ LIBRARIES = ("timm", "torchvision")
 if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
     pytest.skip(f"needs {' and '.join(missing)}; run `make oracle`", allow_module_level=True)
 
-try:
-    import torchvision
-except RuntimeError:  # its operators are compiled for another torch: nothing here calls them, but the import asks for these two by name
-    operators = torch.library.Library("torchvision", "DEF")
-    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import torchvision
-
-import timm  # noqa: E402
+from tests.oracle.libraries import theirs as module_of  # noqa: E402
 
 NAMES = [
     *(f"{library}/efficientnet_{variant}" for library in LIBRARIES for variant in ("b0", "b2", "b5")),
@@ -37,9 +29,8 @@ NAMES = [
 
 def theirs(name: str) -> nn.Module:
     """The library's own module, with random weights and statistics, ready to evaluate."""
-    library, architecture = name.split("/")
     torch.manual_seed(0)
-    module = timm.create_model(architecture) if library == "timm" else torchvision.models.get_model(architecture)
+    module = module_of(name)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
@@ -68,6 +59,5 @@ def test_logits_are_the_librarys_own(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_epsilons_are_the_librarys_own(name: str) -> None:
     with torch.device("meta"):
-        library, architecture = name.split("/")
-        module = timm.create_model(architecture) if library == "timm" else torchvision.models.get_model(architecture)
+        module = module_of(name)
     assert {layer.eps for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)} == {network_of(name).norm_epsilon}
