@@ -38,6 +38,7 @@ class Benchmark:
 
     @property
     def median(self) -> float:
+        """Of the rounds."""
         return statistics.median(self.values)
 
     @property

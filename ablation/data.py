@@ -32,10 +32,12 @@ class Images:
 
     @property
     def device(self) -> torch.device:
+        """Where they lie."""
         return self.labels.device
 
     @property
     def side(self) -> int:
+        """In pixels."""
         return self.pixels.shape[1]
 
     def to(self, device: torch.device) -> "Images":
@@ -71,9 +73,11 @@ class Streamed:
         return resize(np.load(self.file, mmap_mode="r"), self.rows[rows.numpy()], self.side, self.detail), self.labels[rows]
 
     def to(self, device: torch.device) -> "Streamed":
+        """The same, whose batches go to another device."""
         return replace(self, device=device)
 
     def head(self, count: int) -> "Streamed":
+        """The first `count` of them."""
         return replace(self, rows=self.rows[:count], labels=self.labels[:count])
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -60,7 +60,7 @@ def table(wanted: Plan, done: dict[str, Record], at_once: int | None = None) -> 
     differing = [name for name in ("baseline", "setting") if len({getattr(entry, name) for entry in wanted.planned}) > 1]
     for entry in wanted.planned:
         row = entry.row()
-        key = f"{entry.baseline} {entry.setting} {entry.arm.name} {entry.arm.label}"
+        key = f"{entry.baseline} {entry.setting} {entry.arm.name} {entry.arm.cost} {entry.arm.label}"
         error = "" if row["budget_error"] is None else f"{row['budget_error']:+.1%}"
         phi = "" if row["phi"] is None else f"{row['phi']:g}"
         part = [row[name] for name in differing]

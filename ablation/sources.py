@@ -34,6 +34,7 @@ class Sizes:
 
     @property
     def total(self) -> int:
+        """Of all splits."""
         return self.train + self.validation + self.evaluation
 
 

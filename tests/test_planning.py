@@ -13,6 +13,7 @@ from ablation.compose import arguments, hydra
 from ablation.config import Data, Run
 from ablation.cost import cost
 from ablation.data import resize
+from ablation.plan import table
 from ablation.planning import Plan, plan
 from ablation.records import write_record
 from ablation.study import NotYet
@@ -191,3 +192,9 @@ def test_the_reference_study_compares_four_rules_at_equal_cost() -> None:
 def test_a_size_keeps_its_data_where_their_folder_is_given() -> None:
     assert arguments(["study=figure8", "size=reference", "data.path=photos"]) == ["study=figure8", "size=reference", "data.path=photos"]
     assert arguments(["data.path=photos"]) == ["data=custom", "data.path=photos"]
+
+
+def test_costs_have_lines_of_their_own(tmp_path: Path) -> None:
+    """Nominal and matched are two arms, whether or not they build the same network."""
+    lines = table(planned("cost=nominal,matched", "scaling=depth", "phi=1", f"cache={tmp_path}"), {}).splitlines()
+    assert [line.split()[:3] for line in lines[2:4]] == [["depth", "1", "nominal"], ["depth", "1", "matched"]]
