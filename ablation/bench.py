@@ -31,7 +31,7 @@ from ablation.planning import plan
 from ablation.processes import alone
 from ablation.study import Planned
 
-CONTESTS: Mapping[str, int] = {"step": 5, "pipeline": 5, "study": 2, "start": 5}  # with the rounds that are enough for each
+CONTESTS: Mapping[str, int] = {"step": 3, "pipeline": 3, "study": 2, "start": 3}  # with the rounds that are enough for each
 ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
 
 

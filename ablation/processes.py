@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-PRELOAD = ["ablation.compose", "ablation.execute", "wandb"]  # and with them Hydra, torch, Lightning: seconds, paid once. None touches CUDA
+# And with them Hydra, torch, Lightning, and what W&B loads as its first run begins: seconds, paid once. None touches CUDA.
+PRELOAD = ["ablation.compose", "ablation.execute", "wandb", "wandb.sdk.launch", "wandb.analytics.opentelemetry"]
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
 
