@@ -51,8 +51,9 @@ def test_every_command_is_real_and_plans(document: str, command: str, folder: Pa
     if program == "make":
         assert {word for word in words if "=" not in word} <= TARGETS
         assert {word.split("=")[0] for word in words if "=" in word} <= VARIABLES
-        words = [word.removeprefix("ARGS=") for word in words if word.startswith("ARGS=")]
-        words and planned([f"study={shlex.split(command)[1]}", *words])
+        studies = [f"study={word}" for word in words if word in STUDIES]
+        added = [override for word in words if word.startswith("ARGS=") for override in word.removeprefix("ARGS=").split()]
+        added and planned([*studies, *added])
     elif program.endswith("python") and words[1] == "pytest":
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
     elif program.endswith("python"):
