@@ -157,5 +157,5 @@ test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
 
 clean: ## remove figures and caches; records, benchmarks and .venv stay
-	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name bench -exec rm -rf {} +
+	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name reference ! -name bench -exec rm -rf {} +
 	rm -rf build *.egg-info .pytest_cache .ruff_cache

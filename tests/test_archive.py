@@ -13,6 +13,7 @@ from ablation.compose import hydra
 from ablation.config import Data
 from ablation.planning import plan
 from ablation.records import Record, read_record, record_path, write_record
+from tests.conftest import ROOT
 from tests.test_run_identity import some_record, some_run
 
 TWO = ["scaling=width", "phi=0,1"]
@@ -83,6 +84,15 @@ def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
     assert pinned.identity() == at_hand.identity() == dataclasses.replace(pinned, path=str(tmp_path)).identity()
     with pytest.raises(ValueError, match=r"its files \(.*\) are not mine's \(0123456789ab\); .*data.files=null"):
         dataclasses.replace(at_hand, files="0123456789ab").identity()
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in (ROOT / "results" / "reference").glob("*/records.parquet")))
+def test_records_that_ship_are_those_of_their_study(study: str) -> None:
+    folder = ROOT / "results" / "reference" / study
+    with hydra():
+        planned = {entry.run.id for entry in plan([f"study={study}", "size=reference", f"runs={folder}"]).planned}
+    assert set(read_archive(folder)) <= planned
+    assert archive_path(folder).stat().st_size < 2e6
 
 
 def test_images_that_lie_nowhere_are_asked_for() -> None:
