@@ -126,7 +126,7 @@ def test_a_bad_stage_table_is_named_with_its_file_and_row(fault: str, tmp_path: 
         (["baseline.path=none.yaml"], "baseline.path=none.yaml: no such file"),
         (["--config-dir", "none"], "--config-dir none: no such folder"),
         (["phi=1", "--config-dir"], "--config-dir: say which folder"),
-        (["--config-dir=my", "recipe=none"], "Could not find 'recipe/none'.*long, paper, short"),
+        (["--config-dir=my", "recipe=none"], "Could not find 'recipe/none'.*long, paper, reference, short"),
     ],
 )
 def test_what_is_not_there_is_named(words: list[str], expected: str, folder: Path) -> None:
