@@ -1,14 +1,12 @@
 """What benchmarks found: ours against something else, round by round, with the goal; one JSON file for each device."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation.measurements import slug
-from ablation.records import write_json
+from ablation.measurements import read_measured, slug, write_measured
 
 
 @dataclass(frozen=True)
@@ -61,19 +59,13 @@ def benchmarks_path(results: Path, device: str) -> Path:
 
 def read_benchmarks(results: Path, device: str) -> dict[str, Benchmark]:
     """Benchmarks by name, none where there is no file; raises ValueError for a file that holds something else."""
-    path = benchmarks_path(results, device)
-    try:
-        return {name: Benchmark(**values) for name, values in json.loads(path.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} holds no benchmarks of this version ({error}); delete it and measure again") from error
+    return read_measured(benchmarks_path(results, device), Benchmark)
 
 
 def write_benchmarks(results: Path, device: str, found: Mapping[str, Benchmark]) -> None:
     """Add to the file of a device, to four digits, replacing what bears the same name; raises OSError with the old file whole."""
     known = read_benchmarks(results, device) | {name: _rounded(value) for name, value in found.items()}
-    write_json(benchmarks_path(results, device), {name: dataclasses.asdict(value) for name, value in known.items()})
+    write_measured(benchmarks_path(results, device), known)
 
 
 def _rounded(value: Benchmark) -> Benchmark:

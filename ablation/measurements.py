@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ablation.config import Run, content, digest
 from ablation.records import Record, write_json
+
+T = TypeVar("T")
 
 # What changes the cost of a step, of all that a recipe says.
 STEP = ("batch_size", "precision", "channels_last", "optimizer", "momentum", "clip", "dropout", "drop_path")
@@ -66,13 +69,7 @@ def slug(device: str) -> str:
 
 def read_measurements(runs: Path, device: str, threads: int) -> dict[str, Measurement]:
     """Measurements by step key, none where there is no file; raises ValueError for a file that holds something else."""
-    path = measurements_path(runs, device, threads)
-    try:
-        return {key: Measurement(**values) for key, values in json.loads(path.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} holds no measurements of this version ({error}); delete it and measure again") from error
+    return read_measured(measurements_path(runs, device, threads), Measurement)
 
 
 def write_measurements(runs: Path, measured: Mapping[str, Measurement]) -> None:
@@ -80,7 +77,22 @@ def write_measurements(runs: Path, measured: Mapping[str, Measurement]) -> None:
     for device, threads in sorted({(value.device, value.threads) for value in measured.values()}):
         known = read_measurements(runs, device, threads)
         known |= {key: value for key, value in measured.items() if (value.device, value.threads) == (device, threads)}
-        write_json(measurements_path(runs, device, threads), {key: dataclasses.asdict(value) for key, value in known.items()})
+        write_measured(measurements_path(runs, device, threads), known)
+
+
+def read_measured(path: Path, kind: type[T]) -> dict[str, T]:
+    """Dataclasses of one kind by name, none where there is no file; raises ValueError for a file that holds something else."""
+    try:
+        return {name: kind(**values) for name, values in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} holds no {kind.__name__.lower()}s of this version ({error}); delete it and measure again") from error
+
+
+def write_measured(path: Path, measured: Mapping[str, Any]) -> None:
+    """Dataclasses by name, as read_measured reads them; raises OSError with the old file whole."""
+    write_json(path, {name: dataclasses.asdict(value) for name, value in measured.items()})
 
 
 def measurements_of(runs: Path, records: Iterable[Record]) -> dict[str, Measurement]:

@@ -107,11 +107,11 @@ def _measured(runs: Mapping[str, Run], where: Execution, rounds: int, seconds: f
 def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibration:
     """With what a tiny run of the smallest probe costs beside its steps and evaluation."""
     recipe = dataclasses.replace(entry.run.recipe, epochs=1, warmup_epochs=0.5)
-    size = {"train_size": STEPS * recipe.batch_size, "validation_size": IMAGES, "evaluation_size": IMAGES}
-    data = dataclasses.replace(entry.run.data, **size, detail=None, upsample=True)
+    sizes = Sizes(STEPS * recipe.batch_size, IMAGES, IMAGES)
+    counts = {f"{split}_size": count for split, count in vars(sizes).items()}
+    data = dataclasses.replace(entry.run.data, **counts, detail=None, upsample=True)
     baseline = BASELINES["mini"].network
     run = Run(dataclasses.replace(baseline, classes=data.classes), recipe, data, entry.run.seed)
-    sizes = Sizes(STEPS * recipe.batch_size, IMAGES, IMAGES)
     decoded(data, where.cache)
     with tempfile.TemporaryDirectory() as folder:
         places = [dataclasses.replace(where, runs=Path(folder) / str(place), wandb="disabled") for place in range(found.at_once)]
