@@ -3,7 +3,7 @@
 python -m ablation.bench all              ours against what one would use instead: step, pipeline, study and start, in turn (minutes)
 python -m ablation.bench step             one of them; bench.rounds=3 for fewer rounds
 python -m ablation.bench table            what has been found on this device
-python -m ablation.bench calibrate            what work costs on this device, from which ablation.plan predicts (a minute)
+python -m ablation.bench calibrate        what work costs on this device, from which ablation.plan predicts (a minute)
 python -m ablation.bench networks study=quick                  each network of a study alone: a training step, inference, memory
 python -m ablation.bench networks study=quick bench.rounds=3   fewer rounds (bench.again=true measures finished ones anew)
 """
