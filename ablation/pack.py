@@ -5,6 +5,8 @@ python -m ablation.report study=quick runs=results/quick     a folder with an ar
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from ablation.archive import archive_path, read_archive, write_archive
 from ablation.compose import door
@@ -21,9 +23,15 @@ def show(words: list[str], multirun: bool) -> None:
     folder = wanted.results / wanted.name
     rows = {**read_archive(folder), **{run_id: dataclasses.asdict(record) for run_id, record in done.items()}}
     with replacing(path := archive_path(folder)) as file:
-        write_archive(file, rows.values())
+        write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
     print(f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, {path.stat().st_size / 1e3:,.0f} kB")
+
+
+def _travelling(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without the folder of the machine that trained it in which its images lay; the digest of their files stays."""
+    config = row["config"]
+    return {**row, "config": {**config, "data": {**config["data"], "path": None}}}
 
 
 def main() -> None:

@@ -62,12 +62,15 @@ def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
         first, second = (entry.run for entry in plan(words).planned)
         with pytest.raises(ValueError, match="sweep has no record below .*runs; python -m ablation.run -m scaling=width"):
             pack.show(words, True)
-        write_record(tmp_path / "runs", some_record(first))
+        config = {"data": {"path": "/home/me/photographs", "files": "0123456789ab"}}
+        write_record(tmp_path / "runs", some_record(first, config=config))
         pack.show(words, True)
         record_path(tmp_path / "runs", first.id).unlink()
-        write_record(tmp_path / "runs", some_record(second))
+        write_record(tmp_path / "runs", some_record(second, config=config))
         pack.show(words, True)
-    assert set(read_archive(tmp_path / "sweep")) == {first.id, second.id}
+    packed = read_archive(tmp_path / "sweep")
+    assert set(packed) == {first.id, second.id}
+    assert [row["config"]["data"] for row in packed.values()] == [{"path": None, "files": "0123456789ab"}] * 2  # no folder travels
     assert "1 of the 2 runs of sweep, 2 in all" in capsys.readouterr().out
 
 
