@@ -27,7 +27,11 @@ HAS ?= torch
 TAGS = manylinux2014_$(FOR_ARCH) $(patsubst %,manylinux_2_%_$(FOR_ARCH),$(shell seq 17 $(FOR_GLIBC)))
 DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all: --implementation cp --python-version $(FOR_PYTHON) $(TAGS:%=--platform %)
 
-.PHONY: help install study reference reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+# Reports of all studies whose records ship below results/$1, with the overrides $2.
+redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
+  $(BIN)/python -m ablation.report study=$$study $2 runs=results/$1/$$study || exit; done
+
+.PHONY: help install study reference shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -56,8 +60,10 @@ $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks 
 	$(BIN)/python -m ablation.report study=$@ $(ARGS)
 
 reference: $(INSTALLED) ## figures, tables, verdicts and pages of the reference study, from the records that ship with it
-	for study in $(patsubst results/reference/%/records.parquet,%,$(wildcard results/reference/*/records.parquet)); do \
-	  $(BIN)/python -m ablation.report study=$$study $(REFERENCE) runs=results/reference/$$study || exit; done
+	$(call redraw,reference,$(REFERENCE))
+
+shapes: $(INSTALLED) ## the same of studies on shapes
+	$(call redraw,shapes,results=results/shapes $(ARGS))
 
 reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenette-96 (SLICE=540: stop after nine minutes, go on later)
 	end=$$(($$(date +%s) + $(SLICE))); for study in $(STEPS); do \
@@ -157,5 +163,5 @@ test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
 
 clean: ## remove figures and caches; records, benchmarks and .venv stay
-	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name reference ! -name bench -exec rm -rf {} +
+	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name reference ! -name shapes ! -name bench -exec rm -rf {} +
 	rm -rf build *.egg-info .pytest_cache .ruff_cache

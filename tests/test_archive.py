@@ -89,12 +89,17 @@ def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
         dataclasses.replace(at_hand, files="0123456789ab").identity()
 
 
-@pytest.mark.parametrize("study", sorted(path.parent.name for path in (ROOT / "results" / "reference").glob("*/records.parquet")))
-def test_records_that_ship_are_those_of_their_study(study: str) -> None:
-    folder = ROOT / "results" / "reference" / study
+SHIPPED = sorted(path.parent for images in ("reference", "shapes") for path in (ROOT / "results" / images).glob("*/records.parquet"))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
+    size = "reference" if folder.parent.name == "reference" else "small"
     with hydra():
-        planned = {entry.run.id for entry in plan([f"study={study}", "size=reference", f"runs={folder}"]).planned}
-    assert set(read_archive(folder)) <= planned
+        planned = {entry.run.id for entry in plan([f"study={folder.name}", f"size={size}", f"runs={folder}"]).planned}
+    found = read_archive(folder)
+    assert set(found) <= planned
+    assert {row["config"]["data"]["path"] for row in found.values()} == {None}
     assert archive_path(folder).stat().st_size < 2e6
 
 
