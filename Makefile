@@ -112,7 +112,7 @@ $(ORACLE)/.installed: constraints.txt
 	@touch $@
 
 check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
-	$(BIN)/python -m ablation.simulate
+	$(BIN)/python -m ablation.judge.simulate
 
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
 	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py

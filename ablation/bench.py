@@ -21,15 +21,15 @@ from hydra import compose
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from ablation.benchmarks import Benchmark, benchmarks_path, read_benchmarks, write_benchmarks
-from ablation.calibration import write_calibration
-from ablation.compose import door
-from ablation.config import build, within
-from ablation.cost import training_flops
-from ablation.measurements import Measurement, measurements_path, read_measurements, step_key, write_measurements
-from ablation.planning import plan
-from ablation.processes import alone
-from ablation.study import Planned
+from ablation.command.planning import plan
+from ablation.door import door
+from ablation.measure.benchmarks import Benchmark, benchmarks_path, read_benchmarks, write_benchmarks
+from ablation.measure.forecast import write_calibration
+from ablation.runs.arms import Planned
+from ablation.runs.checks import build, within
+from ablation.runs.measurements import Measurement, measurements_path, read_measurements, step_key, write_measurements
+from ablation.theory.cost import training_flops
+from ablation.train.processes import alone
 
 CONTESTS: Mapping[str, int] = {"step": 3, "pipeline": 3, "study": 2, "start": 3}  # with the rounds that are enough for each
 ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
@@ -59,8 +59,8 @@ def repeats_of(words: Sequence[str]) -> Repeats:
 def networks(words: Sequence[str]) -> None:
     """Measure the distinct networks of a plan and add them to the file of this device; print all of them."""
     wanted, repeats = plan(words), repeats_of(words)
-    from ablation.devices import device_name, devices_of, settle
-    from ablation.steps import measure_steps
+    from ablation.measure.steps import measure_steps
+    from ablation.train.devices import device_name, devices_of, settle
 
     runs, threads = wanted.execution.runs, wanted.execution.threads
     settle(threads)
@@ -99,7 +99,7 @@ def networks_table(entries: Mapping[str, Planned], measured: Mapping[str, Measur
 
 def contest(name: str, words: Sequence[str]) -> None:
     """Measure ours against theirs, write what is found and print it."""
-    from ablation import contests  # torch, only where something is measured
+    from ablation.measure import contests  # torch, only where something is measured
 
     wanted, rounds = plan(words), repeats_of(words).rounds or CONTESTS[name]
     machine = contests.machine_of(wanted.execution)
@@ -113,7 +113,7 @@ def contest(name: str, words: Sequence[str]) -> None:
 
 def known(words: Sequence[str]) -> None:
     """Print what was found on this device."""
-    from ablation.contests import machine_of
+    from ablation.measure.contests import machine_of
 
     wanted = plan(words)
     device = machine_of(wanted.execution).device
@@ -150,8 +150,8 @@ def _number(value: float) -> str:
 def calibration(words: Sequence[str]) -> None:
     """Calibrate this device for the threads, recipe and data of a plan, and print how well that predicts."""
     wanted, repeats = plan(words), repeats_of(words)
-    from ablation.devices import capacity
-    from ablation.probes import calibrate
+    from ablation.measure.calibrate import calibrate
+    from ablation.train.devices import capacity
 
     where = wanted.execution
     found = calibrate(wanted.planned[0], where, alone(capacity, where), repeats.rounds or PROBE_ROUNDS, repeats.seconds)

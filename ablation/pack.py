@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ablation.archive import archive_path, read_archive, write_archive
-from ablation.compose import door
-from ablation.planning import plan
-from ablation.records import read_records, replacing
+from ablation.command.planning import plan
+from ablation.door import door
+from ablation.runs.files import replacing
+from ablation.runs.records import archive_path, read_archive, read_records, write_archive
 
 
 def show(words: list[str], multirun: bool) -> None:

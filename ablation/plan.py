@@ -13,37 +13,12 @@ from collections.abc import Mapping, Sequence
 from hydra import compose
 from tabulate import tabulate
 
-from ablation.calibration import Calibration, newest_calibration, wall_clock
-from ablation.compose import door
-from ablation.config import Data, Run
-from ablation.network import Network
-from ablation.planning import Plan, plan
-from ablation.records import Record, read_records
-from ablation.sources import Sizes, sizes
-from ablation.study import Planned, pending, twins
-
-
-class Forecast:
-    """Predicted seconds and bytes of the runs of a plan: None without a calibration, or where the number of images is not known."""
-
-    def __init__(self, wanted: Plan) -> None:
-        self.where = wanted.execution
-        self.calibrations: dict[str, Calibration | None] = {}  # by precision
-        self.sizes: dict[Data, Sizes | None] = {}
-
-    def calibration(self, run: Run) -> Calibration | None:
-        """That of the run's precision."""
-        precision = run.recipe.precision
-        if precision not in self.calibrations:
-            self.calibrations[precision] = newest_calibration(self.where, precision)
-        return self.calibrations[precision]
-
-    def of(self, run: Run) -> tuple[float | None, float | None]:
-        """Seconds, and bytes at the peak."""
-        if run.data not in self.sizes:
-            self.sizes[run.data] = sizes(run.data, self.where.cache)
-        calibration, images = self.calibration(run), self.sizes[run.data]
-        return (calibration.seconds(run, images), calibration.bytes(run, images)) if calibration and images else (None, None)
+from ablation.command.planning import Plan, plan
+from ablation.door import door
+from ablation.measure.forecast import Forecast, wall_clock
+from ablation.runs.arms import Planned, pending, twins
+from ablation.runs.records import Record, read_records
+from ablation.theory.network import Network
 
 
 def rows(wanted: Plan, done: dict[str, Record]) -> list[dict[str, object]]:
@@ -114,7 +89,7 @@ def duration(seconds: float) -> str:
 
 def showing(wanted: Plan, done: Mapping[str, Record]) -> str:
     """The smallest difference of two networks that the seeds can show, in one line; in seeds' deviations before there are records."""
-    from ablation.statistics import LEVEL, POWER, detectable  # scipy, only where it is used
+    from ablation.judge.contrasts import LEVEL, POWER, detectable  # scipy, only where it is used
 
     seeds = [len({entry.run.seed for entry in group}) for group in _networks(wanted.planned)]
     least, networks = min(seeds), len(seeds)
@@ -131,7 +106,7 @@ def showing(wanted: Plan, done: Mapping[str, Record]) -> str:
 
 def _deviation(wanted: Plan, done: Mapping[str, Record]) -> float:
     """Of a run, once networks and seeds are taken out; NaN where too few have a record."""
-    from ablation.frame import frame, sample  # pandas
+    from ablation.judge.frame import frame, sample  # pandas
 
     return float(sample(frame(wanted.planned, done))[0].deviation)
 

@@ -11,20 +11,23 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from ablation.compose import door, studies
-from ablation.drawing import style
-from ablation.figures import DRAWINGS, FOREST, Drawing, is_search, write
-from ablation.findings import table, tables
-from ablation.page import page
-from ablation.planning import plan
-from ablation.results import Results, note, results_rows, results_table
-from ablation.search_figures import SEARCH_DRAWINGS, grid_table
-from ablation.study import NotYet
+from ablation.command.errors import NotYet
+from ablation.command.planning import plan
+from ablation.door import door, studies
+from ablation.judge.findings import table
+from ablation.judge.frame import is_search
+from ablation.show.comparisons import COMPARISONS
+from ablation.show.drawing import Drawing, style, write
+from ablation.show.forest import FOREST
+from ablation.show.page import page
+from ablation.show.results import Results, note
+from ablation.show.searches import SEARCHES, grid_table
+from ablation.show.tables import results_rows, results_table, tables
 
 
 def report(results: Results) -> list[tuple[str, str]]:
     """Write page, figures, tables and findings of one plan; returns (title, where it lies or the command that trains it) of each that it plans."""
-    asked = [(drawing, results.shown(drawing)) for drawing in (*DRAWINGS, *SEARCH_DRAWINGS) if drawing.select(results.summary) is not None]
+    asked = [(drawing, results.shown(drawing)) for drawing in (*COMPARISONS, *SEARCHES) if drawing.select(results.summary) is not None]
     asked += [(FOREST, results.judged)] if results.judged is not None else []
     drawn = [(drawing, shown) for drawing, shown in asked if shown is not None]
     where = {drawing.name: str(write(shown, drawing, results.folder)) for drawing, shown in drawn}
@@ -77,7 +80,7 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
     """Class activation maps of a study that keeps its weights; of any other nothing."""
     if not results.wanted.execution.keep_weights:
         return []
-    from ablation.activation import activation_figure, examples, maps_of  # torch, only where there are weights
+    from ablation.show.activation import activation_figure, examples, maps_of  # torch, only where there are weights
 
     first = {entry.arm: entry for entry in reversed(results.wanted.planned) if entry.run.id in results.done}
     found = [maps for entry in reversed(first.values()) if (maps := maps_of(entry, results.wanted.execution))]

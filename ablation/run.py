@@ -9,50 +9,30 @@ import os
 import shlex
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from tabulate import tabulate
 
-from ablation.compose import CONF, arguments, execution, fail, one_line, register
-from ablation.config import Execution
-from ablation.cost import cost
-from ablation.planning import Plan, plan, single
-from ablation.progress import Progress
-from ablation.records import Record, record_path
-from ablation.states import Busy, all_finished, forgive, held, leave_reason, state
-from ablation.study import Planned, pending
-from ablation.tracking import summarise
-
-ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
-NAMED = 6  # missing runs that are named before the rest is counted
-
-Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
+from ablation.command.compose import execution
+from ablation.command.errors import one_line
+from ablation.command.overrides import arguments
+from ablation.command.planning import single
+from ablation.command.progress import Progress
+from ablation.command.sweep import ELSEWHERE, Incomplete, Interrupted
+from ablation.door import CONF, fail, register
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution
+from ablation.runs.records import Record, record_path
+from ablation.runs.states import Busy, forgive, held, leave_reason
+from ablation.theory.cost import cost
 
 _faults: list[BaseException] = []  # of the single run of this process: Hydra would print more than one line about it
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM; not an Exception, so that nothing on the way to the door takes it for a fault of a run."""
-
-    def __init__(self, number: int) -> None:
-        self.status = 128 + number
-
-
-class Incomplete(RuntimeError):
-    """A sweep ended without all of its records: which are missing and why, and the command that finishes it."""
-
-    def __init__(self, text: str, status: int) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 def job(cfg: DictConfig) -> str | None:
@@ -87,13 +67,13 @@ def _attempt(entry: Planned, where: Execution, train: Callable[[Planned, Executi
 
 
 def _train(entry: Planned, where: Execution) -> None:
-    from ablation.execute import execute  # torch, only where something is trained
+    from ablation.train.execute import execute  # torch, only where something is trained
 
     execute(entry, where)
 
 
 def _train_and_tell(entry: Planned, where: Execution) -> None:
-    from ablation.execute import execute
+    from ablation.train.execute import execute
 
     print(f"{entry.label}: {entry.run.network.pixels} px, {cost(entry.run.network).macs:,} MACs, run {entry.run.id}", flush=True)
     if held(where.runs, entry.run.id):
@@ -132,110 +112,6 @@ def next_command(entry: Planned) -> str:
     kept += [word for word in given.hydra if word.startswith("hydra.searchpath=")]
     phis = [f"phi=0,{entry.arm.phi or 1:g}"] if entry.arm.phi is not None else []
     return shlex.join(["python", "-m", "ablation.run", "-m", *kept, *phis, "seed=0,1,2"])
-
-
-def outcome(planned: Sequence[Planned], done: Mapping[str, Record]) -> str:
-    """The table at the end of a sweep: each network and its accuracy over seeds."""
-    places = [{"baseline": e.baseline, "setting": e.setting, "cost": e.arm.cost, "network": e.arm.label} for e in planned]
-    head = [name for name in places[0] if name == "network" or len({place[name] for place in places}) > 1]
-    runs: dict[tuple[str, ...], dict[str, Planned]] = {}
-    for entry, place in zip(planned, places, strict=True):
-        runs.setdefault(tuple(place[name] for name in head), {})[entry.run.id] = entry
-    rows = []
-    for names, entries in runs.items():
-        network = next(iter(entries.values())).run.network
-        found = [done[run_id].reported for run_id in entries]
-        diverged = sum(done[run_id].status == "diverged" for run_id in entries)
-        accuracies = [f"{value:.1%}" for value in (sum(found) / len(found), min(found), max(found))]
-        rows.append(
-            [*names, network.pixels, f"{cost(network).macs:,}", *accuracies, f"{len(found)} ({diverged} diverged)" if diverged else len(found)]
-        )
-    return tabulate(rows, headers=[*head, "px", "MACs", "accuracy", "lowest", "highest", "runs"], disable_numparse=True)
-
-
-def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> None:
-    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher, chosen by the overrides `launcher`.
-
-    Success is read from the records, never from exit states. A study that grows with its records is trained stage after stage. Raises
-    Incomplete after everything that could be done is done.
-    """
-    wanted = plan(words)
-    if wanted.execution.devices > 1:
-        way_out = "split a single run (no -m, no study=), or drop devices= and let the launcher run several side by side"
-        raise ValueError(f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}")
-    while True:
-        _train_all(wanted, launch, launcher)
-        if not wanted.follows:
-            return
-        wanted = plan(words)
-
-
-def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
-    """One stage: every run that is planned by now."""
-    runs = {entry.run.id: entry.run for entry in wanted.planned}
-    left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
-    print(f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train", flush=True)
-    faults: dict[str, str] = {}
-    status = 1
-    try:
-        with Progress(left, wanted.execution):
-            _rounds(wanted, left, launch, faults)
-    except Interrupted as stop:
-        status = stop.status
-    done = all_finished(wanted.execution, runs.values())
-    if missing := pending(wanted.planned, done):
-        raise Incomplete(_account(wanted, missing, faults, launcher), status)
-    if not wanted.follows:
-        summarise(wanted.name, wanted.planned, done, wanted.execution)
-    print(outcome(wanted.planned, done))
-    next_ = wanted.follows or f"figures and table: {wanted.through('report')}"
-    print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
-
-
-def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
-    """Launch what is left, then wait for runs that other commands train and launch those that they gave up; fills `faults` by run id."""
-    overrides = {job.planned.run.id: list(job.overrides) for job in reversed(wanted.jobs)}  # of a shared run the first, as in `left`
-    where = wanted.execution
-    while left:
-        for entry in left:
-            forgive(where.runs, entry.run.id)
-        answers = _launched(launch, [overrides[entry.run.id] for entry in left])
-        for entry, answer in zip(left, answers, strict=True):
-            if answer not in (None, ELSEWHERE):
-                faults[entry.run.id] = answer
-                if state(where, entry.run).name == "planned":  # its process did not live to leave a reason
-                    leave_reason(where.runs, entry.run.id, answer)
-        elsewhere = [entry for entry, answer in zip(left, answers, strict=True) if answer == ELSEWHERE]
-        while any(held(where.runs, entry.run.id) for entry in elsewhere):
-            time.sleep(1)
-        left = pending(elsewhere, all_finished(where, (entry.run for entry in elsewhere)))
-
-
-def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
-    """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost for good) answers for all."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # its KeyboardInterrupt is the one exception that ends Ray's waiting
-    try:
-        returns = launch(overrides)
-    except KeyboardInterrupt:
-        raise Interrupted(signal.SIGINT) from None
-    except Exception as error:
-        return [one_line(error)] * len(overrides)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    return [one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value for job in returns]
-
-
-def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str], launcher: Sequence[str]) -> str:
-    """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes it."""
-    total = len({entry.run.id for entry in wanted.planned})
-    lines = [f"{len(missing)} of {total} runs are missing"]
-    for entry in missing[:NAMED]:
-        now = state(wanted.execution, entry.run)
-        reason = faults.get(entry.run.id, now.reason)
-        lines.append(f"  {entry.label}: " + (f"failed, {reason}" if reason and now.name != "running" else now.name))
-    if len(missing) > NAMED:
-        lines.append(f"  and {len(missing) - NAMED} more: {wanted.through('status')}")
-    return "\n".join([*lines, f"what is done is kept; this trains the rest: {shlex.join([*shlex.split(wanted.through('run')), *launcher])}"])
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from ablation.compose import door
-from ablation.planning import Plan, plan
-from ablation.progress import accuracy, epochs, time_left
-from ablation.states import State, state
-from ablation.study import Planned
+from ablation.command.planning import Plan, plan
+from ablation.command.progress import accuracy, epochs, time_left
+from ablation.door import door
+from ablation.runs.arms import Planned
+from ablation.runs.states import State, state
 
 EVERY = 2.0  # seconds between looks
 PATIENCE = 3  # looks without a running run: between two of them there is none for a moment

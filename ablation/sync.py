@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ablation.compose import door
-from ablation.planning import plan
-from ablation.tracking import check_server
+from ablation.command.planning import plan
+from ablation.door import door
+from ablation.train.tracking import check_server
 
 HEADER = 7  # bytes; W&B writes late, so that of a run that was killed early nothing more may be there
 

@@ -1,4 +1,4 @@
-"""Hydra accepts launchers from this namespace only: runs side by side on this machine, each in a process of its own (ablation.processes)."""
+"""Hydra accepts launchers from this namespace only: runs side by side on this machine, each in a process of its own (ablation.train.processes)."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from ablation.compose import execution
-from ablation.config import Execution, within
-from ablation.processes import alone, side_by_side
+from ablation.command.compose import execution
+from ablation.runs.checks import within
+from ablation.runs.config import Execution
+from ablation.train.processes import alone, side_by_side
 
 
 class LocalLauncher(Launcher):
@@ -45,7 +46,7 @@ class LocalLauncher(Launcher):
 
 
 def _ask_capacity(where: Execution) -> int:
-    from ablation.devices import capacity
+    from ablation.train.devices import capacity
 
     return capacity(where)
 

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
-from ablation.processes import Died
+from ablation.train.processes import Died
 
 
 class SlurmLauncher(submitit_launcher.SlurmLauncher):

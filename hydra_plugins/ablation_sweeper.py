@@ -1,4 +1,4 @@
-"""Hydra accepts sweepers from this namespace only; what it does lives in ablation.run."""
+"""Hydra accepts sweepers from this namespace only; what it does lives in ablation.command.sweep."""
 
 from typing import Any
 
@@ -21,6 +21,6 @@ class StudySweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from ablation.run import sweep
+        from ablation.command.sweep import sweep
 
         return sweep([*self.own_configs, *arguments], lambda overrides: self.launcher.launch(overrides, initial_job_idx=0), self.chosen)

@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ablation import shapes
-from ablation.compose import hydra
-from ablation.config import Data
-from ablation.planning import Plan, plan
-from ablation.records import read_records
-from ablation.sources import decoded
-from ablation.states import state
+from ablation.command.planning import Plan, plan
+from ablation.door import hydra
+from ablation.images import shapes
+from ablation.images.cache import decoded
+from ablation.runs.config import Data
+from ablation.runs.records import read_records
+from ablation.runs.states import state
 from tests.conftest import ROOT, SMALL, TINY
 from tests.test_training import untimed
 

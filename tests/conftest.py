@@ -28,9 +28,9 @@ SMALL = {"train": 300, "evaluation": 100}
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it, so that none is rendered."""
-    from ablation import shapes
-    from ablation.config import Data
-    from ablation.sources import decoded
+    from ablation.images import shapes
+    from ablation.images.cache import decoded
+    from ablation.runs.config import Data
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process `shapes` has few images, so that rendering takes no time."""
-    from ablation import shapes
+    from ablation.images import shapes
 
     monkeypatch.setattr(shapes, "SIZES", SMALL)
 

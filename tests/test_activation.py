@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ablation import shapes
-from ablation.activation import activation_figure, class_activation_maps, examples, maps_of
-from ablation.baselines import MINI
-from ablation.config import Data, Execution
-from ablation.execute import execute
-from ablation.model import ConvNet
-from ablation.scaling import Coefficients
-from ablation.study import Arm, expand
+from ablation.images import shapes
+from ablation.runs.arms import Arm, expand
+from ablation.runs.config import Data, Execution
+from ablation.show.activation import activation_figure, class_activation_maps, examples, maps_of
+from ablation.theory.baselines import MINI
+from ablation.theory.scaling import Coefficients
+from ablation.train.execute import execute
+from ablation.train.model import ConvNet
 from tests.test_training import RECIPE
 
 DATA = Data("shapes", 12, 96, train_size=64, validation_size=40)

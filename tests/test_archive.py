@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from ablation import pack
-from ablation.archive import archive_path, read_archive, write_archive
-from ablation.compose import hydra
-from ablation.config import Data
-from ablation.planning import plan
-from ablation.records import Record, read_record, record_path, write_record
+from ablation.command.planning import plan
+from ablation.door import hydra
+from ablation.runs.config import Data
+from ablation.runs.records import Record, archive_path, read_archive, read_record, record_path, write_archive, write_record
 from tests.conftest import ROOT
 from tests.test_run_identity import some_record, some_run
 
@@ -104,7 +103,7 @@ def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
 
 
 def test_images_that_lie_nowhere_are_asked_for() -> None:
-    from ablation.sources import open_source
+    from ablation.images.sources import open_source
 
     with pytest.raises(ValueError, match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER"):
         open_source(Data("mine", 3, 96, files="0123456789ab"))

@@ -6,10 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablation import audit, recount
-from ablation.compose import hydra
-from ablation.paper import FIGURE_3, FIGURE_8
-from ablation.recount import ABOVE_OWN, AS_PRINTED, ON_B0
+from ablation import audit
+from ablation.door import hydra
+from ablation.judge import recount
+from ablation.judge.paper import FIGURE_3, FIGURE_8
+from ablation.judge.recount import ABOVE_OWN, AS_PRINTED, ON_B0
+from ablation.show import audit_page
 
 # Counted outside this project: convolutions and classifier without bias, depth rounded up, channels to multiples of 8, SAME padding.
 TABLE_3 = {
@@ -143,15 +145,15 @@ def test_one_model_has_several_accuracies() -> None:
 
 
 SENTENCES = {
-    audit.on_table_2: "farthest off is B4, 4.39 against 4.2 GFLOPs",
-    audit.on_implied_phi: "B7 has phi = 6.21 by depth, 7.27 by width, 7.05 by resolution",
-    audit.on_nominal_cost: "at phi = 1 counts 2.57 times the baseline's FLOPs, +29% of 2^phi, and at phi = 7 103 times, -20%",
-    audit.on_table_3: "Exchanged, the printed numbers are within 0.9% and 0.5% of the counted",
-    audit.on_table_7: "14, 24 and 17 % more",
-    audit.on_figure_3: "start at 0.500 GFLOPs; B0 counts 0.386, so the figure's baseline costs 1.30 times as much",
-    audit.on_figure_8: "by 2.6, 2.6 and 2.4 points",
-    audit.on_repeated: "9 of the 16 steps",
-    audit.on_printings: "from B0 to B3 it gains 3.8 (Table 7), 4.8 (Table 2 of v1) and 4.5 (of v5) points",
+    audit_page.on_table_2: "farthest off is B4, 4.39 against 4.2 GFLOPs",
+    audit_page.on_implied_phi: "B7 has phi = 6.21 by depth, 7.27 by width, 7.05 by resolution",
+    audit_page.on_nominal_cost: "at phi = 1 counts 2.57 times the baseline's FLOPs, +29% of 2^phi, and at phi = 7 103 times, -20%",
+    audit_page.on_table_3: "Exchanged, the printed numbers are within 0.9% and 0.5% of the counted",
+    audit_page.on_table_7: "14, 24 and 17 % more",
+    audit_page.on_figure_3: "start at 0.500 GFLOPs; B0 counts 0.386, so the figure's baseline costs 1.30 times as much",
+    audit_page.on_figure_8: "by 2.6, 2.6 and 2.4 points",
+    audit_page.on_repeated: "9 of the 16 steps",
+    audit_page.on_printings: "from B0 to B3 it gains 3.8 (Table 7), 4.8 (Table 2 of v1) and 4.5 (of v5) points",
 }
 
 
@@ -169,7 +171,7 @@ def test_the_door_writes_page_tables_and_figure(tmp_path: Path, capsys: pytest.C
     page = (folder / "audit.md").read_text()
     assert shown.rstrip().endswith(str(folder / "audit.md"))
     assert "![Figure 8 in three readings](figure_8_points.png)" in page
-    for item in audit.items():
+    for item in audit_page.items():
         assert f"## {item.title}" in page
         assert item.found in page and item.found in shown
         pd.testing.assert_frame_equal(pd.read_csv(folder / f"{item.table.__name__}.csv"), item.table(), check_dtype=False, rtol=1e-5)

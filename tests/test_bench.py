@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from ablation import bench, steps
-from ablation.baselines import MINI
-from ablation.compose import hydra
-from ablation.config import Run
-from ablation.figures import axes_figure, compound_rows
-from ablation.frame import frame, summary
-from ablation.measurements import Measurement, measurements_of, measurements_path, read_measurements, step_key, write_measurements
-from ablation.scaling import RULES
-from ablation.steps import Trial, measure_steps, saved_bytes, seconds_per_call
-from ablation.study import Arm, expand
+from ablation import bench
+from ablation.door import hydra
+from ablation.judge.frame import frame, summary
+from ablation.measure import steps
+from ablation.measure.steps import Trial, measure_steps, saved_bytes, seconds_per_call
+from ablation.runs.arms import Arm, expand
+from ablation.runs.config import Run
+from ablation.runs.measurements import Measurement, measurements_of, measurements_path, read_measurements, step_key, write_measurements
+from ablation.show.comparisons import axes_figure, compound_rows
+from ablation.theory.baselines import MINI
+from ablation.theory.scaling import RULES
 from tests.test_run_identity import DATA, RECIPE, some_record, some_run
 
 CPU = torch.device("cpu")

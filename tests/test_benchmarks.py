@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from ablation import bench
-from ablation.benchmarks import Benchmark, benchmarks_path, in_turn, read_benchmarks, write_benchmarks
-from ablation.config import Execution
-from ablation.data import Images, normalise
-from ablation.rivals import Pictures, bare_rate, usual_rate, write_jpegs
+from ablation.images.batches import normalise
+from ablation.images.splits import Images
+from ablation.measure.benchmarks import Benchmark, benchmarks_path, in_turn, read_benchmarks, write_benchmarks
+from ablation.measure.rivals import Pictures, bare_rate, usual_rate, write_jpegs
+from ablation.runs.config import Execution
 from tests.test_run_identity import some_run
 
 RATES = Benchmark("training", "images/s", ours=(90.0, 220.0, 100.0), against="a loop", theirs=(100.0, 200.0, 50.0), goal=1.1)

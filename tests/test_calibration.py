@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from ablation import bench, execute, plan, shapes
-from ablation.baselines import B0, MINI
-from ablation.calibration import Calibration, evaluated, newest_calibration, times, wall_clock, work, write_calibration
-from ablation.compose import hydra
-from ablation.config import Execution
-from ablation.cost import cost
-from ablation.data import load
-from ablation.planning import Plan
-from ablation.planning import plan as plan_of
-from ablation.probes import fit, left_out_error
-from ablation.records import read_records, write_record
-from ablation.sources import Sizes, sizes
-from ablation.statistics import Sample, detectable
+from ablation import bench, plan
+from ablation.command.planning import Plan
+from ablation.command.planning import plan as plan_of
+from ablation.door import hydra
+from ablation.images import shapes
+from ablation.images.cache import Sizes, sizes
+from ablation.images.splits import load
+from ablation.judge.contrasts import Sample, detectable
+from ablation.measure.calibrate import fit, left_out_error
+from ablation.measure.forecast import Calibration, evaluated, newest_calibration, times, wall_clock, work, write_calibration
+from ablation.runs.config import Execution
+from ablation.runs.records import read_records, write_record
+from ablation.theory.baselines import B0, MINI
+from ablation.theory.cost import cost
+from ablation.train import execute, watch
 from tests.test_data import RECIPE as STEPPING
 from tests.test_data import SHAPES
 from tests.test_run_identity import some_record, some_run
@@ -76,7 +78,8 @@ def test_a_run_costs_its_steps_its_evaluation_and_what_is_fixed() -> None:
 def test_a_run_evaluates_as_many_images_as_are_predicted(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     original = execute.measure
-    monkeypatch.setattr(execute, "measure", lambda net, images, *rest: seen.append(len(images)) or original(net, images, *rest))
+    for module in (execute, watch):
+        monkeypatch.setattr(module, "measure", lambda net, images, *rest: seen.append(len(images)) or original(net, images, *rest))
     run = some_run(data=SHAPES, recipe=dataclasses.replace(STEPPING, epochs=3, validate_every=1))
     entry = dataclasses.replace(planned("phi=0").planned[0], run=run)
     execute.execute(entry, Execution(tmp_path, cache, wandb="disabled", accelerator="cpu"))

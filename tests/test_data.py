@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ablation import shapes
-from ablation.config import Data, Recipe
-from ablation.data import MEAN, STD, Batches, Images, Streamed, crop, load, normalise, random_boxes, resize
-from ablation.sources import check_digest, decoded, describe, square
+from ablation.images import shapes
+from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
+from ablation.images.cache import check_digest, decoded
+from ablation.images.sources import describe, square
+from ablation.images.splits import Images, Streamed, load, resize
+from ablation.runs.config import Data, Recipe
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, shift=0.1)

@@ -16,14 +16,14 @@ import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch import Tensor, distributed, nn
 
-from ablation import devices
-from ablation.config import Execution
-from ablation.devices import capacity, cores, devices_of
-from ablation.execute import execute
-from ablation.processes import Died, together
-from ablation.records import read_record
-from ablation.states import held, state
-from ablation.training import synchronised
+from ablation.runs.config import Execution
+from ablation.runs.records import read_record
+from ablation.runs.states import held, state
+from ablation.train import devices
+from ablation.train.classifier import synchronised
+from ablation.train.devices import capacity, cores, devices_of
+from ablation.train.execute import execute
+from ablation.train.processes import Died, together
 from tests.conftest import TINY
 from tests.test_faults import command
 from tests.test_resume import HARD, epoch_of, wait_for, weights

@@ -8,8 +8,9 @@ import nbformat
 import pytest
 
 from ablation.bench import BENCHES
-from ablation.compose import arguments, hydra
-from ablation.planning import plan
+from ablation.command.overrides import arguments
+from ablation.command.planning import plan
+from ablation.door import hydra
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from ablation.baselines import BASELINES
-from ablation.compose import CONF, arguments, hydra, one_line, studies
-from ablation.planning import plan, single
-from ablation.states import leave_reason
-from ablation.study import NotYet
+from ablation.command.errors import NotYet, one_line
+from ablation.command.overrides import arguments
+from ablation.command.planning import plan, single
+from ablation.door import CONF, hydra, studies
+from ablation.runs.states import leave_reason
+from ablation.theory.baselines import BASELINES
 from tests.conftest import ROOT, TINY
 from tests.test_documents import STUDIES
 

@@ -11,11 +11,14 @@ import pytest
 import yaml
 from hydra import compose
 
-from ablation.baselines import B0, BASELINES, MINI, Baseline
-from ablation.compose import arguments, hydra, one_line, stage_table
-from ablation.cost import cost
-from ablation.network import ACTIVATIONS
-from ablation.planning import Plan, plan, single
+from ablation.command.compose import stage_table
+from ablation.command.errors import one_line
+from ablation.command.overrides import arguments
+from ablation.command.planning import Plan, plan, single
+from ablation.door import hydra
+from ablation.theory.baselines import B0, BASELINES, MINI, Baseline
+from ablation.theory.cost import cost
+from ablation.theory.network import ACTIVATIONS
 from tests.conftest import FILES, TINY
 
 

@@ -20,13 +20,13 @@ import torch
 from omegaconf import DictConfig
 
 from ablation import run
-from ablation.compose import hydra
-from ablation.config import Execution
-from ablation.execute import execute
-from ablation.planning import plan
-from ablation.records import Record, read_records, record_path
-from ablation.states import state
-from ablation.study import Planned
+from ablation.command.planning import plan
+from ablation.door import hydra
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution
+from ablation.runs.records import Record, read_records, record_path
+from ablation.runs.states import state
+from ablation.train.execute import execute
 from tests.conftest import ROOT, TINY
 from tests.test_resume import wait_for
 from tests.test_training import untimed
@@ -34,7 +34,7 @@ from tests.test_training import untimed
 
 def gpu_out_of_memory() -> None:
     """As CUDA's allocator says it, from inside a layer."""
-    from ablation.model import MBConv
+    from ablation.train.model import MBConv
 
     def forward(self: MBConv, x: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -51,7 +51,7 @@ def host_out_of_memory() -> None:
 
 def killed() -> None:
     """SIGKILL from outside in the second epoch, as the kernel does when memory runs out."""
-    from ablation.execute import Watch
+    from ablation.train.watch import Watch
 
     publish = Watch.publish
 
@@ -71,7 +71,7 @@ def disk_full() -> None:
 
 def not_a_number() -> None:
     """The loss of the second epoch."""
-    from ablation.training import Classifier
+    from ablation.train.classifier import Classifier
 
     step = Classifier.training_step
 

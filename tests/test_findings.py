@@ -7,26 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablation.baselines import MINI
-from ablation.claims import CLAIMS, COMPOUND, scopes
-from ablation.cost import cost
-from ablation.drawing import style
-from ablation.figures import forest_figure
-from ablation.findings import (
-    CONTRADICTED,
-    EQUIVALENT,
-    INCONCLUSIVE,
-    NO_VERDICT,
-    SUPPORTED,
-    Finding,
-    judge,
-    table,
-    tables,
-)
-from ablation.frame import frame
-from ablation.scaling import RULES, Coefficients, Rule
-from ablation.simulate import WORLDS, World, drawn, measured, study, verdicts_on
-from ablation.study import Arm, Planned, expand
+from ablation.judge.claims import CLAIMS, COMPOUND, scopes
+from ablation.judge.findings import CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NO_VERDICT, SUPPORTED, Finding, judge, table
+from ablation.judge.frame import frame
+from ablation.judge.simulate import WORLDS, World, drawn, measured, study, verdicts_on
+from ablation.runs.arms import Arm, Planned, expand
+from ablation.show.drawing import style
+from ablation.show.forest import forest_figure
+from ablation.show.tables import tables
+from ablation.theory.baselines import MINI
+from ablation.theory.cost import cost
+from ablation.theory.scaling import RULES, Coefficients, Rule
 from tests.test_run_identity import DATA, RECIPE, some_record
 
 Truth = Callable[[Planned], float]

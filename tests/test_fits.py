@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from ablation.fits import COST, PowerLaws, fit_star, neighbours
-from ablation.scaling import Coefficients
+from ablation.judge.star import COST, PowerLaws, fit_star, neighbours
+from ablation.theory.scaling import Coefficients
 
 TRUTH = PowerLaws(0.05, (0.10, 0.15, 0.08), (1.0, 0.7, 1.5))
 CENTRE = (1.5, 1.25, 1.25)

@@ -1,73 +1,50 @@
-"""The direction of imports, and what may be imported where."""
+"""The direction of imports between rooms, and what may be imported where."""
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import FunctionType, ModuleType
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "ablation"
+from ablation.train.processes import PRELOAD
 
-# A module imports only from the lines above it.
-ORDER = [
-    ["scaling"],
-    ["network"],
-    ["baselines"],
-    ["cost"],
-    ["config", "archive"],
-    ["records"],
-    ["measurements"],
-    ["benchmarks"],
-    ["study"],
-    ["states", "processes"],
-    ["shapes"],
-    ["sources"],
-    ["calibration"],
-    ["model"],
-    ["weights"],
-    ["data"],
-    ["devices", "checkpoints"],
-    ["training"],
-    ["steps"],
-    ["tracking"],
-    ["execute"],
-    ["rivals", "probes"],
-    ["statistics"],
-    ["fits"],
-    ["frame"],
-    ["claims"],
-    ["findings"],
-    ["simulate"],
-    ["search"],
-    ["paper"],
-    ["recount"],
-    ["drawing"],
-    ["activation"],
-    ["figures"],
-    ["search_figures"],
-    ["sentences", "chart"],
-    ["progress"],
-    ["compose"],
-    ["planning"],
-    ["contests"],
-    ["results"],
-    ["audit"],
-    ["page"],
-    ["report"],
-    ["run", "plan", "bench", "pack", "status", "sync"],
-]
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "ablation"
+
+# A room imports from those above it.
+ROOMS = ["theory", "runs", "images", "train", "judge", "command", "measure", "show"]
+# And of those not from these, which know nothing of each other.
+APART = [("judge", "train"), ("show", "measure")]
+DOORS = ["run", "plan", "status", "report", "bench", "audit", "pack", "sync"]
+MOST = 16  # modules of a room
 
 
-def imports(module: str) -> set[str]:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+def name_of(path: Path) -> str:
+    """The dotted name of a module of ours; a room is its own __init__."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    """theory.cost -> theory; doors and `door` stand in none."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else ""
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
     found = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
         elif isinstance(node, ast.Import):
@@ -75,32 +52,79 @@ def imports(module: str) -> set[str]:
     return found
 
 
+def ours(module: str) -> set[str]:
+    """Modules of this package that one of them imports, without itself."""
+    return (imports(MODULES[module]) & MODULES.keys()) - {module}
+
+
 def test_every_module_has_a_place() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == {name for line in ORDER for name in line}
+    flat = {module for module in MODULES if module.count(".") == 1 and not room_of(module)}
+    assert flat == {f"ablation.{name}" for name in [*DOORS, "door"]}
 
 
-@pytest.mark.parametrize("place", range(len(ORDER)))
-def test_imports_point_upwards(place: int) -> None:
-    above = {name for line in ORDER[:place] for name in line}
-    for module in ORDER[place]:
-        ours = {name.split(".")[1] for name in imports(module) if name.startswith("ablation.")}
-        lazy = {"run": {"run"}}.get(module, set())  # `python -m ablation.run` imports itself by its real name
-        assert ours - above - lazy == set(), f"{module} imports from below"
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_those_above_it(room: str) -> None:
+    """activation, which needs a model and images, is the one exception, and the door imports it where there are weights."""
+    above = {*ROOMS[: ROOMS.index(room) + 1]} - {other for one, other in APART if one == room}
+    for module in (module for module in MODULES if room_of(module) == room):
+        allowed = above | ({"images", "train"} if module == "ablation.show.activation" else set())
+        below = {name for name in ours(module) if name != "ablation" and room_of(name) not in allowed}
+        assert below == set(), f"{module} imports from below"
 
 
-@pytest.mark.parametrize("module", ["scaling", "network", "baselines", "cost", "config", "records", "measurements", "benchmarks", "study", "paper"])
-def test_theory_and_plan_need_the_standard_library_only(module: str) -> None:
-    outside = {name.split(".")[0] for name in imports(module)} - set(sys.stdlib_module_names) - {"ablation"}
+def test_show_draws_from_records() -> None:
+    shown = (module for module in MODULES if room_of(module) == "show" and module != "ablation.show.activation")
+    assert {room_of(name) for module in shown for name in ours(module)} & {"images", "train"} == set()
+
+
+def test_there_is_no_circle() -> None:
+    rooms = {f"ablation.{room}" for room in ROOMS} | {"ablation"}
+    TopologicalSorter({module: ours(module) - rooms for module in MODULES}).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_lives_there_and_is_not_full(room: str) -> None:
+    doc = importlib.import_module(f"ablation.{room}").__doc__
+    assert doc
+    assert "May import" in doc
+    assert len(list((PACKAGE / room).glob("*.py"))) - 1 <= MOST
+
+
+def test_only_the_door_imports_the_plugins() -> None:
+    assert [module for module, path in MODULES.items() if any("hydra_plugins.ablation" in name for name in imports(path))] == ["ablation.door"]
+
+
+@pytest.mark.parametrize("module", [*PRELOAD])
+def test_what_is_loaded_by_its_name_exists(module: str) -> None:
+    """A forkserver swallows the ImportError of a stale name, and every process is then slow."""
+    assert importlib.util.find_spec(module)
+
+
+def test_every_room_is_packaged() -> None:
+    import tomllib
+
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {f"ablation.{room}" for room in ROOMS} <= set(packages)
+
+
+@pytest.mark.parametrize("module", [*(m for m in MODULES if room_of(m) == "theory"), "ablation.judge.paper"])
+def test_theory_needs_the_standard_library_only(module: str) -> None:
+    outside = {name.split(".")[0] for name in imports(MODULES[module])} - set(sys.stdlib_module_names) - {"ablation"}
     assert outside == set()
 
 
-LIGHT = ["states", "processes", "sources", "calibration", "simulate", "search_figures", "recount", "planning", "report", *ORDER[-1]]
+HEAVY = ("ablation.images.splits", "ablation.images.batches", "ablation.show.activation")
+HEAVY_ROOMS = ("train", "measure")
+LIGHT_BESIDE = ("ablation.train.processes", "ablation.train.tracking", "ablation.measure.forecast", "ablation.measure.benchmarks")
+LIGHT = [module for module in MODULES if module in LIGHT_BESIDE or (module not in HEAVY and room_of(module) not in HEAVY_ROOMS)]
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_analysis_and_doors_start_without_torch(module: str) -> None:
-    code = f"import sys, ablation.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+@pytest.mark.parametrize("place", [*ROOMS, "", *LIGHT_BESIDE])
+def test_analysis_and_doors_start_without_torch(place: str) -> None:
+    """All light modules of a room in one process, of the doors in another."""
+    chosen = [module for module in LIGHT if module == place or room_of(module) == place]
+    code = f"import sys, importlib; [importlib.import_module(name) for name in {chosen}]; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -116,10 +140,10 @@ def public(module: ModuleType) -> Iterator[tuple[str, object]]:
             )
 
 
-@pytest.mark.parametrize("name", sorted(name for line in ORDER for name in line))
+@pytest.mark.parametrize("name", MODULES)
 def test_every_public_name_says_what_it_is(name: str) -> None:
     """A method that a framework calls may leave that to the framework."""
-    module = importlib.import_module(f"ablation.{name}")
+    module = importlib.import_module(name)
     assert module.__doc__
     silent = [told for told, thing in public(module) if not (doc := inspect.getdoc(thing)) or doc.startswith(f"{told}(")]
     assert silent == []

@@ -6,12 +6,24 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.baselines import B0, MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50, Baseline
-from ablation.cost import cost, matched, nominal, training_flops
-from ablation.model import ACTIVATIONS, ConvNet, StochasticDepth
-from ablation.network import ACTIVATIONS as KNOWN
-from ablation.network import Network, Stage
-from ablation.scaling import PUBLISHED, RULES, Coefficients
+from ablation.theory.baselines import (
+    B0,
+    MINI,
+    MINI_MOBILENET_V1,
+    MINI_MOBILENET_V2,
+    MINI_RESNET,
+    MINIS,
+    MOBILENET_V1,
+    MOBILENET_V2,
+    RESNET_50,
+    Baseline,
+)
+from ablation.theory.cost import cost, training_flops
+from ablation.theory.matching import matched, nominal
+from ablation.theory.network import ACTIVATIONS as KNOWN
+from ablation.theory.network import Network, Stage
+from ablation.theory.scaling import PUBLISHED, RULES, Coefficients
+from ablation.train.model import ACTIVATIONS, ConvNet, StochasticDepth
 
 MIXED = (Stage("separable", 1, 5, 2, 20, 2), Stage("mbconv", 3, 7, 1, 20, 2, 0.5), Stage("bottleneck", 2, 3, 2, 8, 2))  # as a user may write one
 NETWORKS = {

@@ -15,16 +15,18 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from ablation import sentences
-from ablation.chart import chart
-from ablation.compose import hydra
-from ablation.figures import DRAWINGS, FOREST
-from ablation.findings import by_claim
-from ablation.page import commands
-from ablation.planning import plan
+from ablation.command.planning import plan
+from ablation.door import hydra
 from ablation.report import report
-from ablation.results import Results
-from ablation.search_figures import SEARCH_DRAWINGS
+from ablation.show.chart import chart
+from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, single_found
+from ablation.show.drawing import LAST
+from ablation.show.forest import FOREST
+from ablation.show.page import commands
+from ablation.show.results import Results
+from ablation.show.searches import SEARCHES
+from ablation.show.tables import by_claim
+from ablation.show.words import highest
 from tests.test_findings import concave
 from tests.test_run_identity import some_record
 
@@ -123,11 +125,11 @@ def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) 
 
 def test_every_figure_stands_in_the_page_with_what_it_shows(results: Results, page: str) -> None:
     words = html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
-    for drawing in DRAWINGS:
+    for drawing in COMPARISONS:
         planned = drawing.select(results.summary) is not None
         assert (f'<figure id="figure-{drawing.name}">' in page) == planned
         if planned:
-            for text in sentences.FOUND[drawing.name](results.shown(drawing)):
+            for text in drawing.found(results.shown(drawing)):
                 assert text in words
 
 
@@ -235,8 +237,11 @@ def means(**rows: tuple[float, float, float]) -> dict[str, object]:
     return dict(zip(rows, frame.itertuples(), strict=True))
 
 
-def test_every_figure_has_sentences() -> None:
-    assert set(sentences.FOUND) == {drawing.name for drawing in (*DRAWINGS, *SEARCH_DRAWINGS, FOREST)}
+def test_figures_have_names_and_places_of_their_own() -> None:
+    drawings = (*COMPARISONS, *SEARCHES, FOREST)
+    assert len({drawing.name for drawing in drawings}) == len(drawings)
+    places = [drawing.place for drawing in drawings if drawing.place != LAST]
+    assert len(set(places)) == len(places)
 
 
 HIGHEST = "the interval of the highest mean, of a, overlaps with"
@@ -250,14 +255,14 @@ ORDERS = [
 
 @pytest.mark.parametrize(("rows", "words"), ORDERS)
 def test_an_order_is_told_as_far_as_intervals_carry_it(rows: dict[str, tuple[float, float, float]], words: str) -> None:
-    assert sentences.highest(means(**rows)) == words  # type: ignore[arg-type]
+    assert highest(means(**rows)) == words  # type: ignore[arg-type]
 
 
 def test_a_step_that_may_pay_nothing_is_not_told_as_a_gain() -> None:
     shared = {"baseline": "mini", "setting": "", "cost": "matched"}
     steps = [("width", 1, 0.03, 0.02, 0.04), ("width", 2, 0.01, -0.01, 0.03), ("depth", 1, 0.02, 0.01, 0.03), ("depth", 2, -0.02, -0.03, -0.01)]
     rows = [shared | {"rule": rule, "macs": macs, "mean": mean, "low": low, "high": high} for rule, macs, mean, low, high in steps]
-    [text] = sentences.gain(pd.DataFrame(rows))
+    [text] = gain_found(pd.DataFrame(rows))
     assert text == (
         "The interval of the last step includes 0 for width, lies below 0 for depth; points per doubling of FLOPs, first step then last where "
         "there are two: width +3.0 (+2.0 to +4.0) then +1.0 (-1.0 to +3.0); depth +2.0 (+1.0 to +3.0) then -2.0 (-3.0 to -1.0)."
@@ -268,17 +273,17 @@ def test_the_ends_of_a_dimension_are_told_with_their_intervals() -> None:
     shared = {"baseline": "mini", "setting": "", "rule": "width"}
     points = [(1.0, 100, 0.8, 0.79, 0.81), (1.5, 210, 0.9, 0.7, 1.0), (2.0, 400, 0.85, 0.82, 0.88)]
     rows = [shared | {"width": width, "macs": macs, "mean": mean, "low": low, "high": high} for width, macs, mean, low, high in points]
-    assert sentences.single(pd.DataFrame(rows)) == [
+    assert single_found(pd.DataFrame(rows)) == [
         "The interval of the largest network lies above that of the smallest for width: "
         "width 80.0 % (79.0 to 81.0) at w=1 and 85.0 % (82.0 to 88.0) at w=2."
     ]
 
 
 def test_rules_at_unequal_cost_are_told_with_their_cost(results: Results) -> None:
-    [text] = sentences.compound(results.shown(DRAWINGS[3]))
+    [text] = compound_found(results.shown(COMPARISONS[3]))
     assert re.match(r"At [\d.]+ times the FLOPs of the smallest network the ", text)
-    unequal = results.shown(DRAWINGS[3]).query("rule != 'compound' or phi < 2")  # type: ignore[union-attr]
-    [text] = sentences.compound(unequal)
+    unequal = results.shown(COMPARISONS[3]).query("rule != 'compound' or phi < 2")  # type: ignore[union-attr]
+    [text] = compound_found(unequal)
     assert text.startswith("At multiples of the smallest network's FLOPs ") and re.search(r"compound at 2\.\d+ times \d", text)
 
 

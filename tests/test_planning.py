@@ -8,15 +8,16 @@ import pytest
 import yaml
 from hydra import compose
 
-from ablation.baselines import MINI
-from ablation.compose import arguments, hydra
-from ablation.config import Data, Run
-from ablation.cost import cost
-from ablation.data import resize
+from ablation.command.errors import NotYet
+from ablation.command.overrides import arguments
+from ablation.command.planning import Plan, plan
+from ablation.door import hydra
+from ablation.images.splits import resize
 from ablation.plan import table
-from ablation.planning import Plan, plan
-from ablation.records import write_record
-from ablation.study import NotYet
+from ablation.runs.config import Data, Run
+from ablation.runs.records import write_record
+from ablation.theory.baselines import MINI
+from ablation.theory.cost import cost
 from tests.test_run_identity import some_record
 
 
@@ -53,7 +54,7 @@ def test_a_run_id_that_reads_like_a_number_stays_a_word(monkeypatch: pytest.Monk
 
 
 def test_a_part_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablation import planning
+    from ablation.command import planning
 
     calls = []
     original = planning.compose

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from ablation import status
-from ablation.compose import hydra
-from ablation.planning import Plan, plan
-from ablation.progress import Progress, live_on, time_left
-from ablation.records import write_json, write_record
-from ablation.run import outcome
-from ablation.states import State, hold, leave_reason
+from ablation.command.planning import Plan, plan
+from ablation.command.progress import Progress, live_on, time_left
+from ablation.command.sweep import outcome
+from ablation.door import hydra
+from ablation.runs.files import write_json
+from ablation.runs.records import write_record
+from ablation.runs.states import State, hold, leave_reason
 from tests.conftest import TINY
 from tests.test_run_identity import some_record
 

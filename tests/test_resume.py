@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablation import states
-from ablation.checkpoints import resumable, save
-from ablation.config import Execution
-from ablation.data import load
-from ablation.execute import execute
-from ablation.model import ConvNet
-from ablation.processes import PRELOAD
-from ablation.records import checkpoint_path, read_record, weights_path, write_record
-from ablation.states import Busy, State, finished, forgive, held, hold, leave_reason, state
-from ablation.study import Planned
-from ablation.training import measure
+from ablation.images.splits import load
+from ablation.runs import states
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution
+from ablation.runs.records import checkpoint_path, read_record, weights_path, write_record
+from ablation.runs.states import Busy, State, finished, forgive, held, hold, leave_reason, state
+from ablation.train.checkpoints import resumable, save
+from ablation.train.classifier import measure
+from ablation.train.execute import execute
+from ablation.train.model import ConvNet
+from ablation.train.processes import PRELOAD
 from tests.test_training import RECIPE, planned, untimed
 
 EPOCHS = 5
@@ -123,7 +123,7 @@ def test_a_run_with_a_checkpoint_cut_short_starts_from_its_beginning(execution: 
 def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
     execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ablation import checkpoints
+    from ablation.train import checkpoints
 
     def full(content: object, path: Path) -> None:
         raise OSError(errno.ENOSPC, "checkpoint.pt could not be written (No space left on device)")

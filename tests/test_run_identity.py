@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ablation import config
-from ablation.baselines import MINI
-from ablation.config import Data, Recipe, Run, build, digest
-from ablation.records import Record, read_record, record_path, write_json, write_record
-from ablation.scaling import RULES, Coefficients
-from ablation.study import Arm, Planned, expand, pending, twins
+from ablation.runs import config
+from ablation.runs.arms import Arm, Planned, expand, pending, twins
+from ablation.runs.checks import build
+from ablation.runs.config import Data, Recipe, Run, digest
+from ablation.runs.files import write_json
+from ablation.runs.records import Record, read_record, record_path, write_record
+from ablation.theory.baselines import MINI
+from ablation.theory.scaling import RULES, Coefficients
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1)
 DATA = Data("shapes", 12, 96)

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablation.baselines import MINI
-from ablation.drawing import GREY, PALETTE, look, style
-from ablation.figures import DRAWINGS, Drawing, all_curves, gain_table
-from ablation.fits import PowerLaws
-from ablation.frame import frame, summary
-from ablation.paper import FIGURE_8
-from ablation.scaling import RULES, SINGLE, Coefficients, triples
-from ablation.search import ranking, survivors
-from ablation.search_figures import SEARCH_DRAWINGS
-from ablation.statistics import Sample, detectable, holm, least, power, seeds_needed
-from ablation.study import Arm, Planned, expand
+from ablation.judge.contrasts import Sample, detectable, holm, least, power, seeds_needed
+from ablation.judge.frame import frame, summary
+from ablation.judge.halving import ranking, survivors
+from ablation.judge.paper import FIGURE_8
+from ablation.judge.star import PowerLaws
+from ablation.runs.arms import Arm, Planned, expand
+from ablation.show.comparisons import COMPARISONS, all_curves, gain_table
+from ablation.show.drawing import GREY, PALETTE, Drawing, look, style
+from ablation.show.searches import SEARCHES
+from ablation.theory.baselines import MINI
+from ablation.theory.scaling import RULES, SINGLE, Coefficients, triples
 from tests.test_run_identity import DATA, RECIPE, some_record
 
 
@@ -235,7 +235,7 @@ def star_frame() -> pd.DataFrame:
 FRAMES = {"balance": lambda name: balance(), "settings": parts, "grid": lambda name: rungs(), "star": lambda name: star_frame()}
 
 
-@pytest.mark.parametrize("drawing", (*DRAWINGS, *SEARCH_DRAWINGS), ids=lambda drawing: drawing.name)
+@pytest.mark.parametrize("drawing", (*COMPARISONS, *SEARCHES), ids=lambda drawing: drawing.name)
 def test_figures_show_their_table(drawing: Drawing) -> None:
     table = FRAMES.get(drawing.name, lambda name: curves(TRUTH, deviation=0.01)[1])(drawing.name)
     shown = drawing.tabulate(table, drawing.select(summary(table)))
@@ -257,7 +257,7 @@ def test_figures_show_their_table(drawing: Drawing) -> None:
             assert np.isclose(heights, 100 * value).any()
 
 
-@pytest.mark.parametrize("drawing", (*DRAWINGS, *SEARCH_DRAWINGS), ids=lambda drawing: drawing.name)
+@pytest.mark.parametrize("drawing", (*COMPARISONS, *SEARCHES), ids=lambda drawing: drawing.name)
 def test_figures_without_records_show_nothing(drawing: Drawing) -> None:
     table = FRAMES.get(drawing.name, lambda name: curves(TRUTH)[1])(drawing.name).assign(accuracy=np.nan, status="missing")
     means = summary(table)
@@ -268,7 +268,7 @@ def test_figures_without_records_show_nothing(drawing: Drawing) -> None:
 def test_the_papers_points_keep_their_ratios_and_differences() -> None:
     """Grey points are moved, not stretched: multiples of FLOPs and differences in points are the paper's."""
     _, table = curves(TRUTH)
-    figure = next(d for d in DRAWINGS if d.name == "compound").draw(summary(table))
+    figure = next(d for d in COMPARISONS if d.name == "compound").draw(summary(table))
     grey = [line for line in figure.axes[0].lines if line.get_color() == GREY and len(line.get_xdata())]
     by_marker = {line.get_marker(): line for line in grey}
     for rule in ("width", "depth", "resolution", "compound"):
@@ -312,7 +312,7 @@ def test_a_rung_keeps_the_better_half_and_what_cannot_be_told_from_the_best() ->
 
 def test_the_search_finds_the_best_triple_and_its_region() -> None:
     table = rungs()
-    [drawing] = [d for d in SEARCH_DRAWINGS if d.name == "grid"]
+    [drawing] = [d for d in SEARCHES if d.name == "grid"]
     found = drawing.tabulate(table, drawing.select(summary(table)))
     assert len(found) == len(triples(0.2))
     best = found[found["best"]]

@@ -7,11 +7,12 @@ import random
 
 import pytest
 
-from ablation import paper
-from ablation.baselines import B0, BASELINES, MINI, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50
-from ablation.cost import TOLERANCE, cost, matched, nominal, training_flops
-from ablation.network import Stage, scale
-from ablation.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule, apportion, round_channels, round_layers, round_pixels
+from ablation.judge import paper
+from ablation.theory.baselines import B0, BASELINES, MINI, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50
+from ablation.theory.cost import cost, training_flops
+from ablation.theory.matching import TOLERANCE, matched, nominal
+from ablation.theory.network import Stage, scale
+from ablation.theory.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule, apportion, round_channels, round_layers, round_pixels
 
 # macs (convolutions and classifier, no bias), params, activations, blocks. Counted with torch's FlopCounterMode / 2 and equal to the
 # tables of pycls (facebookresearch/pycls, dev/model_complexity.json) and torchvision; 1,000 classes, sides of the released table.

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from ablation import tracking
-from ablation.compose import hydra
-from ablation.config import Execution
-from ablation.execute import execute
-from ablation.planning import plan
-from ablation.processes import side_by_side
-from ablation.records import Record, read_record, read_records
-from ablation.states import state
-from ablation.study import Planned
+from ablation.command.planning import plan
+from ablation.door import hydra
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution
+from ablation.runs.records import Record, read_record, read_records
+from ablation.runs.states import state
 from ablation.sync import offline
+from ablation.train import tracking
+from ablation.train.execute import execute
+from ablation.train.processes import side_by_side
 from tests.conftest import ROOT, TINY
 from tests.test_faults import command
 from tests.test_resume import HARD, Start, start, wait_for  # noqa: F401

@@ -10,15 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from ablation.baselines import MINI
-from ablation.config import RESULTS_VERSION, Data, Execution, Recipe
-from ablation.data import Images
-from ablation.execute import execute, finite
-from ablation.model import ConvNet
-from ablation.records import Record, read_record
-from ablation.scaling import RULES, Coefficients
-from ablation.study import Arm, Planned, expand
-from ablation.training import Averaging, GiveSignalsBack, TensorFlowRMSprop, make_optimizer, measure, schedule
+from ablation.images.splits import Images
+from ablation.runs.arms import Arm, Planned, expand
+from ablation.runs.config import RESULTS_VERSION, Data, Execution, Recipe
+from ablation.runs.records import Record, read_record
+from ablation.theory.baselines import MINI
+from ablation.theory.scaling import RULES, Coefficients
+from ablation.train.classifier import Averaging, GiveSignalsBack, measure
+from ablation.train.execute import execute
+from ablation.train.model import ConvNet
+from ablation.train.optimizer import TensorFlowRMSprop, make_optimizer, schedule
+from ablation.train.watch import finite
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, ema=0.9, label_smoothing=0.1, dropout=0.1, drop_path=0.1, shift=0.1, validate_every=1)
 DATA = Data("shapes", 12, 96, train_size=96, validation_size=40)

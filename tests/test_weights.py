@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablation.baselines import MOBILENET_V2
-from ablation.model import ConvNet
-from ablation.weights import ARCHITECTURES, load, network_of
+from ablation.theory.baselines import MOBILENET_V2
+from ablation.train.model import ConvNet
+from ablation.train.released import ARCHITECTURES, load, network_of
 
 MOBILENET = "torchvision/mobilenet_v2"
 

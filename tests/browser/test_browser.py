@@ -17,8 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from ablation.measurements import Measurement, step_key, write_measurements
-from ablation.results import Results
+from ablation.runs.measurements import Measurement, step_key, write_measurements
+from ablation.show.results import Results
 from tests.conftest import ROOT
 from tests.test_page import page_of, results_of
 

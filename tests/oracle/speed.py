@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ablation.benchmarks import Benchmark, in_turn, write_benchmarks
-from ablation.devices import cores, device_name
-from ablation.model import ConvNet
-from ablation.weights import load, network_of
+from ablation.measure.benchmarks import Benchmark, in_turn, write_benchmarks
+from ablation.train.devices import cores, device_name
+from ablation.train.model import ConvNet
+from ablation.train.released import load, network_of
 from tests.oracle.libraries import theirs
 
 BATCH, PIXELS, STEPS, ROUNDS = 128, 64, 2, 5

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.model import ConvNet
-from ablation.weights import ARCHITECTURES, load, network_of
+from ablation.train.model import ConvNet
+from ablation.train.released import ARCHITECTURES, load, network_of
 
 LIBRARIES = ("timm", "torchvision")
 if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:

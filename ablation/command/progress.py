@@ -1,0 +1,140 @@
+"""What a person sees while runs go on: read from the files that runs write, so that it works with any launcher."""
+
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution
+from ablation.runs.states import State, state
+
+if TYPE_CHECKING:  # rich, only where there is a terminal
+    from rich.live import Live
+    from rich.table import Table
+
+
+class Progress:
+    """Watches runs from a thread: a line for each that ended and, between them, bars on a terminal, elsewhere a line for each validation."""
+
+    def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO | None = None, every: float = 0.5) -> None:
+        self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
+        self.states = {entry.run.id: State("planned") for entry in left}
+        self.at_once = 1
+        self.live = live_on(self.out)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Progress":
+        if self.live:
+            self.live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.look()
+        if self.live:
+            self.live.stop()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.every):
+            self.look()
+
+    def look(self) -> None:
+        """One round over the files."""
+        for number, entry in enumerate(self.left, 1):
+            before = self.states[entry.run.id]
+            if before.record:
+                continue
+            now = self.states[entry.run.id] = state(self.execution, entry.run)
+            where = f"run {number} of {len(self.left)}  {entry.label:<26}"
+            if now.record:
+                ending = "" if now.name == "done" else f"  {now.name}"
+                self._say(f"{where} accuracy {accuracy(now):6.1%}{ending}  {now.record.seconds:5.0f} s  {self._left()}")
+            elif now.name == "failed" and before.name != "failed":
+                self._say(f"{where} failed: {now.reason}")
+            elif not self.live and now.name == "running" and "val/accuracy" in now.progress and now.progress != before.progress:
+                self._say(f"{where} {epochs(now)}  validation {accuracy(now):6.1%}  {self._left()}")
+        if self.live:
+            self.live.update(bars(self._rows()), refresh=True)
+
+    def _say(self, line: str) -> None:
+        if self.live:
+            self.live.console.print(line, markup=False, soft_wrap=True)
+        else:
+            print(line, file=self.out, flush=True)
+
+    def _left(self) -> str:
+        self.at_once = max(self.at_once, sum(now.name == "running" for now in self.states.values()))
+        left = time_left([(entry, self.states[entry.run.id]) for entry in self.left], self.at_once)  # one that ended has a successor at once
+        return f"{left} left" if left else ""
+
+    def _rows(self) -> list[tuple[str, float, str]]:
+        """Label, share and news of each run that goes on; where there are several, first of all of them together."""
+        states = [(entry, self.states[entry.run.id]) for entry in self.left]
+        running = [(entry.label, now.share, _news(now)) for entry, now in states if now.name == "running"]
+        if len(states) == 1:
+            return [(label, share, f"{news}  {self._left()}") for label, share, news in running]
+        share = sum(entry.work * now.share for entry, now in states) / max(1, sum(entry.work for entry in self.left))
+        ended = sum(now.record is not None for _, now in states)
+        return [(f"{ended} of {len(states)} done", share, self._left()), *running]
+
+
+def _news(now: State) -> str:
+    known = accuracy(now)
+    return (epochs(now) or "preparing images") + ("" if known is None else f"  validation {known:.1%}")
+
+
+def live_on(out: TextIO) -> "Live | None":
+    """A live display on a terminal that can move its cursor; None elsewhere."""
+    if not out.isatty():
+        return None
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=out, highlight=False)
+    return None if console.is_dumb_terminal else Live(console=console, auto_refresh=False, transient=True)
+
+
+def bars(rows: Iterable[tuple[str, float, str]]) -> "Table":
+    """Rows of label, share (0 to 1) and news, as a table with a bar in each."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    for label, share, news in rows:
+        grid.add_row(Text(label), ProgressBar(1, share, width=24), Text(news))
+    return grid
+
+
+def accuracy(now: State) -> float | None:
+    """The accuracy of a finished run, or the newest validation of one that goes on."""
+    return now.record.reported if now.record else now.progress.get("val/accuracy")
+
+
+def epochs(now: State) -> str:
+    """`epoch 2 of 3`, as far as it is known."""
+    if now.record:
+        return f"epoch {now.record.epochs} of {now.record.epochs}"
+    return f"epoch {now.progress['epoch']} of {now.progress['epochs']}" if now.progress else ""
+
+
+def time_left(states: Iterable[tuple[Planned, State]], at_once: int = 1) -> str:
+    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many runs at once as there are now,
+    or `at_once` where that is more.
+
+    Empty where nothing has been measured yet. Failed runs are not waited for.
+    """
+    states = list(states)
+    known = [(entry.work * now.share, now.record.total_seconds if now.record else now.progress["seconds"]) for entry, now in states if now.share]
+    work, seconds = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
+    if not work:
+        return ""
+    ahead = sum(entry.work * (1 - now.share) for entry, now in states if now.name != "failed")
+    at_once = max(at_once, sum(now.name == "running" for _, now in states))
+    left = ahead * seconds / work / at_once
+    return f"{int(left // 60)}:{int(left % 60):02d}"

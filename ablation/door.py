@@ -1,0 +1,77 @@
+"""What all doors share: rules, baselines and plugins registered with Hydra, and an end in one line and status 1."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+
+from ablation.command.compose import fitted_file
+from ablation.command.errors import one_line
+from ablation.command.overrides import arguments
+from ablation.theory.baselines import BASELINES
+from ablation.theory.scaling import RULES
+
+# conf/ lies beside the package in a checkout and inside it once installed.
+CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if (path / "config.yaml").exists())
+
+
+def register() -> None:
+    """Make rules and baselines choices of Hydra's, and our sweeper and launchers known; called by every door."""
+    from hydra_plugins.ablation_launcher import LocalLauncher
+    from hydra_plugins.ablation_slurm import SlurmLauncher
+    from hydra_plugins.ablation_sweeper import StudySweeper
+
+    store = ConfigStore.instance()
+    for rule in RULES.values():
+        store.store(group="scaling", name=rule.name, node={"name": rule.name, "alpha": rule.alpha, "beta": rule.beta, "gamma": rule.gamma})
+    store.store(group="scaling", name="coefficients", node={"name": "coefficients", "depth": 1.0, "width": 1.0, "resolution": 1.0})
+    store.store(group="scaling", name="published", node={"name": "published", "variant": "b0"})
+    store.store(group="scaling", name="fitted", node={"name": "fitted", "file": fitted_file(Path("${results}"))})
+    for name in BASELINES:
+        store.store(group="baseline", name=name, node={"name": name})
+    store.store(group="baseline", name="file", node={"name": "file", "path": None})
+    store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
+    for plugin in (StudySweeper, LocalLauncher, SlurmLauncher):
+        Plugins.instance().register(plugin)
+    # Our ray.yaml takes the name of the plugin's own, so that Hydra holds its schema against ours, as it should.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema", category=UserWarning)
+
+
+@contextmanager
+def hydra() -> Iterator[None]:
+    """Hydra ready to compose, for doors that launch nothing."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="ablation"):
+        yield
+
+
+def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
+    """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one line and status 1."""
+    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+    if {"-h", "--help"} & set(words):
+        print(f"{doc}\nGroups and settings: python -m ablation.run --help")
+        return
+    try:
+        with hydra():
+            body(arguments(words), len(words) < len(sys.argv[1:]))
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            raise
+        fail(error)
+
+
+def studies() -> list[str]:
+    """Names of the study files that ship."""
+    return sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
+
+
+def fail(error: BaseException) -> None:
+    """End a door with one line on standard error and status 1."""
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(1)

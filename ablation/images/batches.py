@@ -1,0 +1,95 @@
+"""Image sets as uint8 tensors, in memory or streamed from what is decoded: resized, then augmented in batch on the device."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ablation.images.splits import Images, Streamed
+from ablation.runs.config import Recipe
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the released code
+
+
+class Batches:
+    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on the device.
+
+    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of `ranks` processes that train one
+    network together, each takes its part of every batch.
+    """
+
+    def __init__(self, images: Images | Streamed, recipe: Recipe, seed: int, epoch: Callable[[], int], rank: int = 0, ranks: int = 1) -> None:
+        if len(images) < recipe.batch_size:
+            raise ValueError(f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; take a smaller batch")
+        if recipe.batch_size % ranks:
+            raise ValueError(f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; take another number")
+        self.images, self.margin = images, round(recipe.shift * images.side)
+        self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
+
+    def __len__(self) -> int:
+        return len(self.images) // self.recipe.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch())
+        count = len(self) * self.recipe.batch_size
+        order = torch.randperm(len(self.images), generator=draw)[:count]
+        shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
+        flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
+        boxes = random_boxes(count, self.recipe.crop, draw) if self.recipe.crop < 1 else torch.empty(count, 0)
+        own = self.recipe.batch_size // self.ranks
+        mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
+        drawn = (drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes))
+        for (pixels, labels), shift, flip, box in zip(self.images.batches(order[mine], own), *drawn, strict=True):
+            moved = displaced(pixels, shift) if self.margin else pixels
+            images = normalise(torch.where(flip[:, None, None, None], moved.flip(2), moved) if self.recipe.flip else moved)
+            yield (crop(images, box) if box.shape[1] else images), labels
+
+
+def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:
+    """uint8 (B, side, side, 3) moved by shifts (B, 2), rows and columns, with mirrored edges."""
+    steps = torch.arange(pixels.shape[1], device=pixels.device)
+    down, across = (_mirrored(shifts[:, axis : axis + 1] + steps, len(steps)) for axis in (0, 1))
+    each = torch.arange(len(pixels), device=pixels.device)[:, None, None]
+    return pixels[each, down[:, :, None], across[:, None, :]]
+
+
+def _mirrored(places: Tensor, side: int) -> Tensor:
+    """Places beyond the edges of `side` pixels, by less than a side, reflected into them."""
+    places = places.abs()
+    return torch.where(places >= side, 2 * (side - 1) - places, places)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and deviation."""
+    mean, scale = _standard(pixels.device, pixels.shape[2])
+    rows = pixels.flatten(2).float()  # (N, H, 3 W): a loop over three channels would be the innermost, eight times slower on a CPU
+    return rows.sub_(mean).mul_(scale).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+@lru_cache
+def _standard(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation of a row in units of a uint8, made once: a copy to a GPU waits for it."""
+    with torch.inference_mode(False):
+        mean, deviation = (torch.tensor(values, device=device) * 255 for values in (MEAN, STD))
+        return mean.repeat(width), (1 / deviation).repeat(width)
+
+
+def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
+    """(count, 4): height, width, centre y and x of random crops in image units; area in [least, 1], aspect 3/4 to 4/3 (Szegedy et al. 2015)."""
+    area = least + (1 - least) * torch.rand(count, generator=draw)
+    aspect = torch.exp((2 * torch.rand(count, generator=draw) - 1) * np.log(4 / 3))
+    height, width = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
+    centre_y, centre_x = (side / 2 + (1 - side) * torch.rand(count, generator=draw) for side in (height, width))
+    return torch.stack([height, width, centre_y, centre_x], 1)
+
+
+def crop(images: Tensor, boxes: Tensor) -> Tensor:
+    """Each image's box (see random_boxes) stretched to the full side, bilinear: (B, 3, side, side)."""
+    height, width, centre_y, centre_x = boxes.T
+    zero = torch.zeros_like(height)
+    rows = [torch.stack([width, zero, 2 * centre_x - 1], 1), torch.stack([zero, height, 2 * centre_y - 1], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

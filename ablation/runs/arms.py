@@ -1,0 +1,150 @@
+"""A study becomes a list of runs: arms x phis x seeds, each with the network that its rule asks for."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablation.runs.checks import one_of
+from ablation.runs.config import Data, Recipe, Run
+from ablation.runs.records import Record
+from ablation.theory.baselines import Baseline
+from ablation.theory.cost import cost, training_flops
+from ablation.theory.matching import Point, matched, nominal
+from ablation.theory.scaling import Coefficients, Rule
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One request for a network: a rule at phi, at nominal or matched cost, or explicit coefficients (then phi is None)."""
+
+    name: str
+    cost: str
+    rule: Rule | None = None
+    phi: float | None = None
+    coefficients: Coefficients | None = None
+
+    def point(self, baseline: Baseline) -> Point:
+        """The network this arm builds from `baseline`; raises ValueError where there is none."""
+        if self.coefficients is not None:
+            return nominal(baseline, self.coefficients)
+        assert self.rule is not None and self.phi is not None
+        return matched(baseline, self.rule, self.phi) if self.cost == "matched" else nominal(baseline, self.rule.at(self.phi), 2.0**self.phi)
+
+    @property
+    def exponent(self) -> float | None:
+        """phi; of coefficients under a rule's name log2(d w^2 r^2), the phi that costs nominally as much; None for plain coefficients."""
+        if self.coefficients is None or self.name == "coefficients":
+            return self.phi
+        c = self.coefficients
+        return math.log2(c.depth * c.width**2 * c.resolution**2)
+
+    @property
+    def label(self) -> str:
+        """What people call it: `baseline`, `compound phi=2`, or the coefficients."""
+        if self.coefficients is not None:
+            c = self.coefficients
+            return "baseline" if c == Coefficients() else f"{self.name} d={c.depth:.3g} w={c.width:.3g} r={c.resolution:.3g}"
+        return "baseline" if self.phi == 0 else f"{self.name} phi={self.phi:g}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run and its place in a study: the arm that asks for it and the network it got from the named baseline.
+
+    setting: how this part of the study differs from its others in recipe or data, "" where there is one part.
+    """
+
+    arm: Arm
+    point: Point
+    run: Run
+    baseline: str
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it: arm, seed and setting."""
+        return f"{self.arm.label} seed={self.run.seed}" + (f" ({self.setting})" if self.setting else "")
+
+    @property
+    def work(self) -> int:
+        """Training FLOPs, the unit of progress."""
+        images = self.run.data.train_size or 1
+        return training_flops(self.run.network, images * self.run.recipe.epochs)
+
+    def row(self) -> dict[str, Any]:
+        """One row of a plan, in plain values."""
+        counted, real, network, rule = cost(self.run.network), self.point.realised, self.run.network, self.arm.rule
+        return {
+            "baseline": self.baseline,
+            "setting": self.setting,
+            "rule": self.arm.name,
+            "phi": self.arm.phi,
+            "cost": self.arm.cost,
+            "alpha": rule and rule.alpha,
+            "beta": rule and rule.beta,
+            "gamma": rule and rule.gamma,
+            "depth": real.depth,
+            "width": real.width,
+            "resolution": real.resolution,
+            "depths": list(network.layers),
+            "widths": list(network.widths),
+            "pixels": network.pixels,
+            "macs": counted.macs,
+            "params": counted.params,
+            "activations": counted.activations,
+            "budget": self.point.budget,
+            "budget_error": self.point.budget_error,
+            "seed": self.run.seed,
+            "run_id": self.run.id,
+        }
+
+
+def expand(
+    baseline: Baseline,
+    arms: Iterable[Arm],
+    recipe: Recipe,
+    data: Data,
+    seeds: Iterable[int],
+    evaluate: bool = True,
+    equal: str = "epochs",
+    setting: str = "",
+) -> list[Planned]:
+    """Every arm with every seed; equal networks share a run id.
+
+    equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains for half the epochs).
+    Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave no time to train.
+    """
+    one_of("equal", equal, ("epochs", "flops"))
+    baseline = replace(baseline, network=replace(baseline.network, classes=data.classes))
+    planned = []
+    for arm, point in [(arm, arm.point(baseline)) for arm in arms]:
+        spent = recipe if equal == "epochs" else _at_equal_flops(recipe, cost(point.network).macs / cost(baseline.network).macs)
+        runs = [Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate) for seed in seeds]
+        planned += [Planned(arm, point, run, baseline.name, setting) for run in runs]
+    return planned
+
+
+def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
+    """The recipe for a network of `ratio` times the baseline's MACs: as many training FLOPs, in whole epochs."""
+    epochs = round(recipe.epochs / ratio)
+    if epochs <= recipe.warmup_epochs:
+        raise ValueError(
+            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline are {epochs} epochs at {ratio:.3g} times its MACs, not more than the "
+            f"warm-up of {recipe.warmup_epochs:g}; take more epochs or a smaller phi"
+        )
+    return replace(recipe, epochs=epochs)
+
+
+def pending(planned: Iterable[Planned], done: Mapping[str, Record]) -> list[Planned]:
+    """What is left to train: one entry per run id without a record, the costliest first so that none starts last."""
+    left = {entry.run.id: entry for entry in reversed(list(planned)) if entry.run.id not in done}
+    return sorted(left.values(), key=lambda entry: (-cost(entry.run.network).macs, entry.run.seed))
+
+
+def twins(planned: Iterable[Planned]) -> list[tuple[str, ...]]:
+    """Labels of different arms that build the same network; phi=0 is the same by definition and not named."""
+    names: dict[str, dict[str, None]] = {}
+    for entry in planned:
+        names.setdefault(entry.run.id, {})[entry.arm.label] = None
+    return sorted({tuple(labels) for labels in names.values() if len(labels) > 1})

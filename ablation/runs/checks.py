@@ -1,0 +1,52 @@
+"""Plain values become frozen ones: types and ranges are checked, and an error names the setting."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}={value}: choose one of {', '.join(choices)}")
+
+
+def within(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raises ValueError unless low <= value <= high (so for NaN too)."""
+    if not low <= value <= high:
+        limits = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+        raise ValueError(f"{name}={value}: must be {limits}")
+
+
+def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type expected."""
+    hints, dotted = typing.get_type_hints(cls), f"{prefix}." if prefix else ""
+    unknown = [name for name in values if name not in hints]
+    if unknown:
+        raise ValueError(f"{dotted}{unknown[0]}: no such setting; there are {', '.join(hints)}")
+    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and values.get(f.name) is None]  # type: ignore[arg-type]
+    if missing:
+        raise ValueError(f"{dotted}{missing[0]} is not set: give {dotted}{missing[0]}=...")
+    return cls(**{name: typed(f"{dotted}{name}", value, hints[name]) for name, value in values.items()})
+
+
+def typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming both."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(typing.get_origin(option) or option for option in options if option is not type(None))
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    raise ValueError(f"{name}={value}: expected {words[kind]}")

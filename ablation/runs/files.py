@@ -1,0 +1,60 @@
+"""Files that are whole or not there: written beside their place, flushed, renamed."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk, renamed.
+
+    Raises OSError, naming the path and the way out, with the old file as it was and no litter.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        way_out = "free some space or set runs=... and start the command again"
+        raise OSError(error.errno, f"{path} could not be written ({error.strerror}); {way_out}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write atomically; raises OSError, see `replacing`."""
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
+def slug(device: str) -> str:
+    """A device's name as part of a file's."""
+    return re.sub("[^a-z0-9]+", "-", device.lower()).strip("-")
+
+
+def read_measured(path: Path, kind: type[T]) -> dict[str, T]:
+    """Dataclasses of one kind by name, none where there is no file; raises ValueError for a file that holds something else."""
+    try:
+        return {name: kind(**values) for name, values in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} holds no {kind.__name__.lower()}s of this version ({error}); delete it and measure again") from error
+
+
+def write_measured(path: Path, measured: Mapping[str, Any]) -> None:
+    """Dataclasses by name, as read_measured reads them; raises OSError with the old file whole."""
+    write_json(path, {name: dataclasses.asdict(value) for name, value in measured.items()})

@@ -1,0 +1,161 @@
+"""One JSON record per run: written last and atomically, so that its presence says the run is over. An archive may stand for many of them."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ablation.runs.config import RESULTS_VERSION, Run
+from ablation.runs.files import write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run was and what came out.
+
+    status: done, or diverged (the loss became NaN or infinite: a result, not a fault; its accuracies are those of the broken network).
+    accuracy (evaluation split, None where it was not opened), val_accuracy, train_accuracy (unaugmented sample): fractions of 1, at the
+    final epoch. *_loss: mean cross-entropy. seconds: training without loading; images_per_second: training throughput; peak_memory: bytes
+    (of one device). devices: over which the run was split; threads: of each process on the CPU.
+    depth, width, resolution: realised coefficients; cost: how they were asked for, nominal or matched.
+    """
+
+    run_id: str
+    status: str
+    cost: str
+    depth: float
+    width: float
+    resolution: float
+    macs: int
+    params: int
+    activations: int
+    seed: int
+    epochs: int
+    accuracy: float | None
+    val_accuracy: float
+    train_accuracy: float
+    loss: float | None
+    val_loss: float | None
+    train_loss: float | None
+    seconds: float
+    total_seconds: float
+    images_per_second: float
+    peak_memory: int
+    device: str
+    threads: int
+    config: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...] = ()
+    data_digest: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    finished: str = ""
+    results_version: int = RESULTS_VERSION
+    devices: int = 1
+
+    @property
+    def reported(self) -> float:
+        """The accuracy to show: on the evaluation split, or on validation where that split stayed closed."""
+        return self.val_accuracy if self.accuracy is None else self.accuracy
+
+
+def record_path(runs: Path, run_id: str) -> Path:
+    """Where the record of a run lies."""
+    return runs / run_id / "record.json"
+
+
+def checkpoint_path(runs: Path, run_id: str) -> Path:
+    """Where the checkpoint of an unfinished run lies."""
+    return runs / run_id / "checkpoint.pt"
+
+
+def weights_path(runs: Path, run_id: str) -> Path:
+    """Where the weights that a finished run was evaluated with lie, if they are kept."""
+    return runs / run_id / "weights.pt"
+
+
+def write_record(runs: Path, record: Record) -> Path:
+    """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
+    path = record_path(runs, record.run_id)
+    write_json(path, dataclasses.asdict(record))
+    return path
+
+
+def read_record(runs: Path, run: Run) -> Record | None:
+    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is named in one line and is none.
+
+    Raises ValueError for an archive that cannot be read.
+    """
+    path = record_path(runs, run.id)
+    try:
+        values = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        values = read_archive(runs).get(run.id)
+        if values is None:
+            return None
+    except ValueError as error:
+        return _no_record(path, f"is not a whole record ({error})")
+    try:
+        record = Record(**values)
+    except TypeError as error:
+        return _no_record(path, f"is not a whole record ({error})")
+    if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
+        return _no_record(path, f"holds run {record.run_id} of results version {record.results_version}, not {run.id} of {RESULTS_VERSION}")
+    return record
+
+
+@lru_cache
+def _no_record(path: Path, reason: str) -> None:
+    """Say once why a file does not count."""
+    log.warning("%s %s: it does not count, the run is trained again", path, reason)
+
+
+def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:
+    """Records by run id, of those runs that have one."""
+    found = {run.id: read_record(runs, run) for run in {run.id: run for run in wanted}.values()}
+    return {run_id: record for run_id, record in found.items() if record is not None}
+
+
+NESTED = ("config", "history", "versions")  # columns of JSON; all others are plain
+
+
+def archive_path(runs: Path) -> Path:
+    """Where the archive of a folder of records lies."""
+    return runs / "records.parquet"
+
+
+def write_archive(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Records as plain values, each with a run_id, as Parquet: one row each, sorted by run id, the same bytes for the same rows."""
+    import pyarrow
+    import pyarrow.parquet
+
+    ordered = sorted(rows, key=lambda row: row["run_id"])
+    flat = [dict(row) | {name: json.dumps(row[name], sort_keys=True) for name in NESTED} for row in ordered]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), file, compression="zstd")
+
+
+def read_archive(runs: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Rows of the archive of a folder by run id, none where there is no archive; raises ValueError for a file that is no archive of records."""
+    path = archive_path(runs)
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return _rows(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _rows(path: Path, *_changed: int) -> Mapping[str, Mapping[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+        return {row["run_id"]: row | {name: json.loads(row[name]) for name in NESTED} for row in rows}
+    except (pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no archive of records ({str(error).splitlines()[0]}); copy it again, or remove it") from error

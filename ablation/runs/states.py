@@ -1,0 +1,121 @@
+"""What a run is doing, as its folder tells it.
+
+done, diverged: it has a record. running: its lock is held; the kernel frees it when the owner dies, so there are no heartbeats and no
+timestamps. failed: a reason lies there. planned: none of these.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ablation.runs.config import Execution, Run
+from ablation.runs.files import write_json
+from ablation.runs.records import Record, read_record, weights_path
+
+GLANCE = 0.5  # seconds to try a lock that is held: whoever only looks at a state has it for far less
+
+
+class Busy(RuntimeError):
+    """Another process is training this run."""
+
+
+@dataclass(frozen=True)
+class State:
+    """name: planned, running, done, diverged or failed. progress: the newest row of history with epochs and seconds, empty before the first.
+    reason: why it failed."""
+
+    name: str
+    record: Record | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def share(self) -> float:
+        """How much of the training is behind it, 0 to 1."""
+        return 1.0 if self.record else self.progress["epoch"] / self.progress["epochs"] if self.progress else 0.0
+
+
+def finished(execution: Execution, run: Run) -> Record | None:
+    """The record of a run that needs no training: it has one and, where weights are to be kept, its weights lie beside it."""
+    kept = not execution.keep_weights or weights_path(execution.runs, run.id).exists()
+    return read_record(execution.runs, run) if kept else None
+
+
+def all_finished(execution: Execution, wanted: Iterable[Run]) -> dict[str, Record]:
+    """Records by run id, of those runs that need no training."""
+    found = {run.id: finished(execution, run) for run in {run.id: run for run in wanted}.values()}
+    return {run_id: record for run_id, record in found.items() if record is not None}
+
+
+def state(execution: Execution, run: Run) -> State:
+    """The state of a run now."""
+    if record := finished(execution, run):
+        return State(record.status, record)
+    folder = execution.runs / run.id
+    progress = _read(folder / "progress.json")
+    if held(execution.runs, run.id):
+        return State("running", progress=progress)
+    failure = _read(folder / "failed.json")
+    return State("failed", progress=progress, reason=failure["reason"]) if failure else State("planned", progress=progress)
+
+
+def leave_reason(runs: Path, run_id: str, reason: str, trace: str = "") -> None:
+    """Say in its folder why a run failed; on a full disk that is left out, and whoever started the run still says it."""
+    with contextlib.suppress(OSError):
+        write_json(runs / run_id / "failed.json", {"reason": reason, "trace": trace.splitlines()})
+
+
+def forgive(runs: Path, run_id: str) -> None:
+    """Forget an earlier failure: the run is tried again."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (runs / run_id / "failed.json").unlink()
+
+
+@contextlib.contextmanager
+def hold(runs: Path, run_id: str, wait: bool = False) -> Iterator[None]:
+    """The lock of a run. Raises Busy where another process has it, unless `wait`; OSError where it cannot be locked."""
+    path = _lock_path(runs, run_id)
+    lock = FileLock(path, timeout=-1 if wait else GLANCE, fallback_to_soft=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise Busy(f"run {run_id} is being trained by another command") from error
+    except OSError as error:
+        reason = f"{path} cannot be locked ({error.strerror}); set runs=... to a folder of its own on a file system that has locks"
+        raise OSError(error.errno, reason) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def held(runs: Path, run_id: str) -> bool:
+    """Whether some process is training this run."""
+    path = _lock_path(runs, run_id)
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock_path(runs: Path, run_id: str) -> Path:
+    return runs / run_id / "lock"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file that is only a view; empty where there is none."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,354 @@
+"""Figures of comparisons: each selects the rows of a summary that it is about, makes its table from them, and draws the table."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ablation.judge.frame import is_search, rules_of, sample
+from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8
+from ablation.show.drawing import (
+    COSTS,
+    FLOPS,
+    SPARE,
+    Drawing,
+    accuracy_label,
+    accuracy_range,
+    annotate,
+    bars,
+    cost_axis,
+    curve,
+    headed,
+    key,
+    look,
+    panels,
+    printed,
+    row_of_panels,
+)
+from ablation.show.words import ends, first_and_last, in_panel, in_points, largest, ranked, side, sides
+from ablation.theory.matching import TOLERANCE
+from ablation.theory.scaling import SINGLE
+
+
+def curves_of(summary: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame | None:
+    """Rows of these rules in the order of cost; None unless some rule has a second point."""
+    chosen = summary[summary["rule"].isin(rules)]
+    if chosen.empty or chosen.groupby(["baseline", "setting", "rule"])["label"].nunique().max() < 2:
+        return None
+    return chosen.sort_values(["rule", "macs"], kind="stable").reset_index(drop=True)
+
+
+# ---------------------------------------------------------------- single dimensions (the paper's Fig. 3)
+
+
+def single_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of the single dimensions; None where there are none."""
+    return curves_of(summary, SINGLE)
+
+
+def single_figure(table: pd.DataFrame) -> Figure:
+    """One panel for each dimension, a row of them for each baseline or setting, one range of accuracy."""
+    present, parts = [rule for rule in SINGLE if rule in set(table["rule"])], panels(table)
+    down, across = (len(parts), len(present)) if len(present) > 1 else (1, len(parts))
+    figure = Figure(figsize=(max(3.9 * across + 0.6, 6.5), 3.7 * down + 1.1), layout="constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
+    for ax, ((title, part), rule) in zip(axes.flat, itertools.product(parts, present), strict=True):
+        rows = part[part["rule"] == rule]
+        printed(ax, FIGURE_3[rule], rows, look(rule)[1])
+        curve(ax, rows, rule)
+        for row in rows.itertuples():
+            annotate(ax, row, f"{SINGLE[rule]}={getattr(row, rule):.3g}")
+        ax.set_title(f"{title}: {rule} only" if title else f"{rule} only")
+        cost_axis(ax, part["macs"], FLOPS)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(accuracy_label(table))
+    accuracy_range(list(axes.flat), table)
+    return headed(figure, "Scaling one dimension of the baseline", table, "grey: the paper's Figure 3 (ImageNet), its baseline on ours")
+
+
+def single_found(table: pd.DataFrame) -> list[str]:
+    """Of each dimension the smallest and the largest network."""
+    found = []
+    for title, part in panels(table):
+        rows = {rule: part[part["rule"] == rule] for rule in rules_of(part)}
+        lines = {rule: first_and_last(line.itertuples()) for rule, line in rows.items() if line["macs"].nunique() > 1}
+        found += [in_panel(title, ends(lines, {rule: rule for rule in lines}))] if lines else []
+    return found
+
+
+# ---------------------------------------------------------------- gain per doubling
+
+
+def all_curves(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of every rule; None where there are none."""
+    return curves_of(summary, rules_of(summary))
+
+
+def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """For each rule and step along phi: the difference of accuracies per doubling of counted MACs, with the t interval of
+    statistics.Sample."""
+    runs, places = sample(frame)
+    arms = frame.assign(place=places)[frame["rule"].isin(rows["rule"])].drop_duplicates(["baseline", "setting", "cost", "rule", "phi"])
+    gains = []
+    for names, points in arms.groupby(["baseline", "setting", "cost", "rule"], sort=False):
+        named = dict(zip(("baseline", "setting", "cost", "rule"), names, strict=True))
+        for small, large in itertools.pairwise(points.sort_values("phi").itertuples()):
+            doublings = math.log2(large.macs / small.macs)
+            if doublings <= 0 or not min(runs.runs[[small.place, large.place]]):
+                continue
+            ends = np.eye(runs.count)[[small.place, large.place]]
+            gain = runs.contrast((ends[1] - ends[0]) / doublings)
+            low, high = gain.bounds()
+            faults = frame[places == large.place].drop_duplicates("run_id")["status"].value_counts()
+            place = {"from_phi": small.phi, "to_phi": large.phi, "macs": large.macs, "doublings": doublings}
+            counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
+            gains.append(named | place | {"mean": float(gain.effect), "low": float(low), "high": float(high), "n": gain.n} | counts)
+    return pd.DataFrame(gains).assign(split=rows["split"].iloc[0]) if gains else None
+
+
+def gain_figure(table: pd.DataFrame) -> Figure:
+    """Gain in points of each step, dimensions side by side; a falling sequence is a diminishing return."""
+    parts, rules = panels(table), list(dict.fromkeys(table["rule"]))
+    figure, axes = row_of_panels(len(parts))
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        ax.axhline(0, color="0.3", linewidth=1)
+        for index, rule in enumerate(rules):
+            colour, marker = look(rule, rules)
+            rows = part[part["rule"] == rule].sort_values("macs")
+            shift = 1 + 0.03 * (index - (len(rules) - 1) / 2)
+            x = rows["macs"] / 2 ** (rows["doublings"] / 2) * shift  # the middle of the step, set aside so that bars do not overlap
+            ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+            bars(ax, x, rows, colour, marker, label=rule)
+        ax.set_title(title)
+        least = part["macs"] / 2 ** part["doublings"]
+        cost_axis(ax, pd.concat([least, part["macs"]]), FLOPS)
+    axes[0].set_ylabel("accuracy gained per doubling (points)")
+    key(axes[-1], "rule")
+    return headed(figure, "What the next doubling of FLOPs pays", table)
+
+
+def gain_found(table: pd.DataFrame) -> list[str]:
+    """Of each rule the first step and the last, and on which side of 0 the last one's interval lies."""
+    found = []
+    for title, part in panels(table):
+        steps = {rule: first_and_last(rows.itertuples()) for rule, rows in part.groupby("rule", sort=False)}
+        told = [f"{rule} {' then '.join(in_points(row) for row in dict.fromkeys(line))}" for rule, line in steps.items()]
+        lies = {rule: side(last.low, last.high, 0.0, 0.0) for rule, (_, last) in steps.items()}
+        last = f"the interval of the last step {sides(lies, 'lies above 0', 'includes 0', 'lies below 0')}"
+        found.append(in_panel(title, f"{last}; points per doubling of FLOPs, first step then last where there are two: {'; '.join(told)}."))
+    return found
+
+
+# ---------------------------------------------------------------- balance (the paper's Fig. 4)
+
+
+def balance_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Explicit coefficients of which several share depth and resolution and differ in width, at two such places or more."""
+    chosen = summary[summary["rule"] == "coefficients"]
+    if chosen.empty:
+        return None
+    places = chosen.groupby(["baseline", "setting", "depth", "resolution"])
+    chosen = chosen[places["width"].transform("nunique") > 1]
+    return curves_of(chosen, ("coefficients",)) if len(chosen[["depth", "resolution"]].drop_duplicates()) > 1 else None
+
+
+def balance_figure(table: pd.DataFrame) -> Figure:
+    """Width scaled under several depths and resolutions: one line each."""
+    parts = panels(table)
+    figure, axes = row_of_panels(len(parts))
+    settings = sorted(set(zip(table["depth"], table["resolution"], strict=True)))
+    looks = [("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "s"), ("#000000", "D"), *SPARE]
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        for (depth, resolution), (colour, marker) in zip(settings, looks, strict=False):
+            rows = part[(part["depth"] == depth) & (part["resolution"] == resolution)].sort_values("macs")
+            if line := FIGURE_4.get((round(depth, 1), round(resolution, 1))):
+                printed(ax, line, part, marker, FIGURE_4[1, 1])
+            ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
+            bars(ax, rows["macs"], rows, colour, marker, label=f"d={depth:.3g}, r={resolution:.3g}")
+        ax.set_title(title)
+        cost_axis(ax, part["macs"], FLOPS)
+    axes[0].set_ylabel(accuracy_label(table))
+    accuracy_range(axes, table)
+    widths = ", ".join(f"{width:.3g}" for width in sorted(set(table["width"].round(3))))
+    key(axes[-1], f"depth, resolution\n(w = {widths} along each)", paper=True)
+    return headed(figure, "Scaling width under other depths and resolutions", table)
+
+
+def balance_found(table: pd.DataFrame) -> list[str]:
+    """Under each depth and resolution the narrowest and the widest network."""
+    found = []
+    for title, part in panels(table):
+        places = part.groupby(["depth", "resolution"])
+        lines = {f"d={depth:.3g} r={resolution:.3g}": first_and_last(rows.itertuples()) for (depth, resolution), rows in places}
+        found.append(in_panel(title, ends(lines, dict.fromkeys(lines, "width"))))
+    return found
+
+
+# ---------------------------------------------------------------- compound against single dimensions (the paper's Fig. 8)
+
+
+def compound_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Rows of every rule where there are several to compare; else None."""
+    rules = rules_of(summary)
+    return curves_of(summary, rules) if len(rules) > 1 else None
+
+
+def compound_figure(table: pd.DataFrame) -> Figure:
+    """All rules on one logarithmic axis of cost, one panel for each baseline or setting."""
+    parts, rules = panels(table), rules_of(table)
+    figure, axes = row_of_panels(len(parts))
+    for ax, (title, part) in zip(axes, parts, strict=True):
+        for rule in rules:
+            rows = part[part["rule"] == rule]
+            if rule in FIGURE_8:
+                printed(ax, FIGURE_8[rule], rows, look(rule)[1])
+            curve(ax, rows, rule, label=rule, others=rules)
+        ax.set_title(title)
+        cost_axis(ax, part["macs"], FLOPS)
+    axes[0].set_ylabel(accuracy_label(table))
+    accuracy_range(axes, table)
+    key(axes[-1], "rule", paper=bool(set(rules) & set(FIGURE_8)))
+    return headed(figure, "Which way to spend FLOPs", table)
+
+
+def compound_found(table: pd.DataFrame) -> list[str]:
+    """The largest network of each rule, with its cost where these differ."""
+    found = []
+    for title, part in panels(table):
+        rows, least = largest(part), part["macs"].min()
+        times = {rule: row.macs / least for rule, row in rows.items()}
+        equal = max(times.values()) <= min(times.values()) * (1 + TOLERANCE) / (1 - TOLERANCE)
+        named = rows if equal else {f"{rule} at {times[rule]:.3g} times": row for rule, row in rows.items()}
+        where = f"{min(times.values()):.2g} times the FLOPs of the smallest network" if equal else "multiples of the smallest network's FLOPs"
+        found.append(in_panel(title, f"at {where} {ranked(named)}"))
+    return found
+
+
+# ---------------------------------------------------------------- other axes of cost
+
+
+def axes_figure(table: pd.DataFrame) -> Figure:
+    """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on another."""
+    table = panels(table)[0][1]
+    rules, costs = rules_of(table), [name for name in COSTS if name in table and table[name].notna().all()]
+    figure, axes = row_of_panels(len(costs), width=4)
+    for ax, name in zip(axes, costs, strict=True):
+        for rule in rules:
+            curve(ax, table[table["rule"] == rule], rule, label=rule, others=rules, x=name)
+        cost_axis(ax, table[name], COSTS[name])
+    axes[0].set_ylabel(accuracy_label(table))
+    key(axes[-1], "rule")
+    devices = table["step_device"].dropna().unique() if "step_device" in table else []
+    notes = [f"a training step of the network alone: {device}, batch as in the recipe" for device in devices]
+    return headed(figure, "The same accuracies against other costs", table, *notes)
+
+
+def axes_found(table: pd.DataFrame) -> list[str]:
+    """How far the largest networks of the rules are apart on each axis."""
+    _, part = panels(table)[0]
+    rows, told = largest(part).items(), []
+    for column in (column for column in COSTS if column in part and part[column].notna().all()):
+        (cheap, least), (dear, most) = (pick(rows, key=lambda item: getattr(item[1], column)) for pick in (min, max))
+        ratio = getattr(most, column) / getattr(least, column)
+        told.append(f"{COSTS[column]} " + (f"{ratio:.2f} times ({dear} over {cheap})" if ratio >= 1.005 else "the same"))
+    how = "counted, but time and memory, which are measured;" if "step_seconds" in part else "counted,"
+    return [f"The costliest over the cheapest of the rules' largest networks: {', '.join(told)}; {how} without intervals."]
+
+
+# ---------------------------------------------------------------- the same study under other conditions
+
+
+def settings_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """The largest point of each rule under each setting; None for a study with one setting, or a search."""
+    chosen = summary[summary["rule"].isin(rules_of(summary)) & (summary["phi"] > 0)]
+    if chosen["setting"].nunique() < 2 or is_search(summary):
+        return None
+    largest = chosen.groupby(["baseline", "setting", "rule"])["phi"].transform("max")
+    return chosen[chosen["phi"] == largest].reset_index(drop=True)
+
+
+def settings_figure(table: pd.DataFrame) -> Figure:
+    """Each rule's largest point under each setting: where lines cross, the ranking depends on the setting."""
+    rules, settings = rules_of(table), list(dict.fromkeys(table["setting"]))
+    figure, [ax] = row_of_panels(1, width=1.5 * len(settings) + 3)
+    for index, rule in enumerate(rules):
+        rows = table[table["rule"] == rule]
+        colour, marker = look(rule, rules)
+        x = [settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]]
+        ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        bars(ax, x, rows, colour, marker, label=rule)
+    ax.set_xticks(range(len(settings)), [name.replace(", ", "\n") for name in settings])
+    ax.grid(axis="x", visible=False)
+    ax.set_xlabel("setting")
+    ax.set_ylabel(accuracy_label(table))
+    key(ax, "rule")
+    return headed(figure, f"Largest point of each rule (phi = {table['phi'].max():.3g}) under other settings", table)
+
+
+def settings_found(table: pd.DataFrame) -> list[str]:
+    """The ranking under each setting."""
+    return [f"{name}: {ranked(largest(rows))}" for name, rows in table.groupby("setting", sort=False)]
+
+
+# ---------------------------------------------------------------- findings
+
+
+# ---------------------------------------------------------------- the figures, in the order of the report
+
+COMPARISONS = (
+    Drawing(
+        name="single",
+        title="Single dimensions (Fig. 3)",
+        says="each dimension alone: does its curve flatten?",
+        select=single_rows,
+        draw=single_figure,
+        found=single_found,
+        place=5,
+    ),
+    Drawing(
+        name="gain",
+        title="Gain per doubling",
+        says="points gained by each doubling: does the next one pay less?",
+        select=all_curves,
+        tabulate=gain_table,
+        draw=gain_figure,
+        found=gain_found,
+    ),
+    Drawing(
+        name="balance",
+        title="Balance (Fig. 4)",
+        says="width under other depths and resolutions: does it pay more there?",
+        select=balance_rows,
+        draw=balance_figure,
+        found=balance_found,
+        place=4,
+    ),
+    Drawing(
+        name="compound",
+        title="Compound against single (Fig. 8)",
+        says="all rules at equal cost: which is ahead?",
+        select=compound_rows,
+        draw=compound_figure,
+        found=compound_found,
+        place=1,
+    ),
+    Drawing(
+        name="axes",
+        title="Other axes of cost",
+        says="the same accuracies against activations, parameters, memory and time",
+        select=compound_rows,
+        draw=axes_figure,
+        found=axes_found,
+    ),
+    Drawing(
+        name="settings",
+        title="Other settings",
+        says="the largest points under other settings: does the ranking hold?",
+        select=settings_rows,
+        draw=settings_figure,
+        found=settings_found,
+    ),
+)

@@ -1,0 +1,201 @@
+"""The parts that figures are made of: one colour a rule, one axis of cost, intervals, panels, and the line below that says what is shown."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from ablation.judge.paper import Line
+
+FLOPS = "FLOPs (multiply-adds)"
+
+# Columns of a summary that say what a network costs, as axes name them.
+COSTS = {
+    "macs": FLOPS,
+    "activations": "activations (elements)",
+    "params": "parameters",
+    "step_bytes": "memory of a step (bytes)",
+    "step_seconds": "time of a step (s)",
+}
+
+# One colour and one marker for a rule everywhere; Okabe and Ito's palette, told apart by colour-blind readers and in grey by the marker.
+PALETTE = {
+    "width": ("#0072B2", "o"),
+    "depth": ("#D55E00", "s"),
+    "resolution": ("#009E73", "^"),
+    "compound": ("#000000", "D"),
+    "fitted": ("#882255", "X"),
+    "dw": ("#CC79A7", "v"),
+    "dr": ("#E69F00", "<"),
+    "wr": ("#56B4E9", ">"),
+    "dWr": ("#7F7F7F", "P"),
+}
+SPARE = [("#332288", "*"), ("#999933", "h"), ("#44AA99", "p"), ("#AA4499", "d")]
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # a label that a curve may cross
+GREY = "0.65"  # the paper's points
+
+
+def look(rule: str, others: Sequence[str] = ()) -> tuple[str, str]:
+    """(colour, marker) of a rule; a rule of the user's own takes a spare one, by its place among `others`."""
+    own = [name for name in others if name not in PALETTE]
+    return PALETTE.get(rule) or SPARE[own.index(rule) % len(SPARE) if rule in own else 0]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure, for the time of drawing; reproducible SVG."""
+    settings = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.95)
+    ours = {"svg.hashsalt": "ablation", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#E5E5E5"}
+    with matplotlib.rc_context(settings | ours):
+        yield
+
+
+def panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """(title, rows) of each baseline and setting of a table; the title names what differs."""
+    differs = [name for name in ("baseline", "setting") if table[name].nunique() > 1]
+    if not differs:
+        return [("", table)]
+    return [(", ".join(filter(None, key)), rows) for key, rows in table.groupby(differs, sort=False)]
+
+
+def row_of_panels(count: int, width: float = 5.6, height: float = 4.8) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` axes side by side that share their range of accuracy, and room for a legend at the right."""
+    figure = Figure(figsize=(min(width, 15 / count) * count + 2.6, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+
+
+def curve(ax: Axes, rows: pd.DataFrame, rule: str, label: str | None = None, others: Sequence[str] = (), x: str = "macs") -> None:
+    """A rule's means over a cost, joined, with interval bars."""
+    rows = rows.sort_values(x)
+    colour, marker = look(rule, others)
+    ax.plot(rows[x], 100 * rows["mean"], color=colour, linewidth=1.6)
+    bars(ax, rows[x], rows, colour, marker, label)
+
+
+def bars(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: str, label: str | None = None) -> None:
+    """Means with 95 % intervals, in per cent; no bar where one seed gives no interval."""
+    spread = [100 * (rows["mean"] - rows["low"]).fillna(0), 100 * (rows["high"] - rows["mean"]).fillna(0)]
+    ax.errorbar(x, 100 * rows["mean"], yerr=spread, fmt=marker, color=colour, markersize=7, capsize=3.5, elinewidth=1.3, label=label, zorder=3)
+
+
+def printed(ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Line | None = None) -> None:
+    """The paper's points of one line in grey, moved so that its baseline lies on ours: a multiple of FLOPs stays one, and a point a point.
+
+    reference: the paper's line that starts at its baseline, where `line` does not. Nothing where our own baseline is not among `rows`.
+    """
+    ours = rows[np.isclose(rows["depth"] * rows["width"] * rows["resolution"], 1)]
+    if ours.empty:
+        return
+    _, gflops, top1 = (reference or line)[0]
+    x = [ours["macs"].iloc[0] * point[1] / gflops for point in line]
+    y = [100 * ours["mean"].iloc[0] + point[2] - top1 for point in line]
+    ax.plot(x, y, color=GREY, marker=marker, markersize=4, linewidth=1, linestyle="--", zorder=1)
+
+
+def key(ax: Axes, title: str, paper: bool = False) -> None:
+    """A legend outside the axes, where it hides no point; `paper` adds the grey line's entry."""
+    if paper:
+        ax.plot([], [], color=GREY, linestyle="--", marker=".", label="the paper, ImageNet,\nits baseline on ours")
+    ax.legend(title=title, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), alignment="left")
+
+
+def annotate(ax: Axes, row: object, text: str) -> None:
+    """A small label beside a point."""
+    ax.annotate(text, (row.macs, 100 * row.mean), xytext=(7, -12), textcoords="offset points", fontsize=9, color="0.25", bbox=BEHIND, zorder=4)  # type: ignore[attr-defined]
+
+
+def cost_axis(ax: Axes, values: pd.Series, label: str) -> None:
+    """A logarithmic cost with ticks at doublings of the smallest value shown, and room for labels."""
+    least, most = values.min(), values.max()
+    doublings = math.floor(math.log2(most / least) + 0.15)
+    ax.set_xscale("log")
+    ax.set_xticks(least * 2.0 ** np.arange(0, doublings + 1, 1 + doublings // 5))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
+    ax.set_xlim(least / 1.15, most * 1.3)
+    ax.set_xlabel(label)
+
+
+def si(value: float) -> str:
+    """1144448 -> 1.14 M, 0.0042 -> 4.2 m."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0), ("m", 1e-3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}".rstrip()
+    return f"{value:.3g}"
+
+
+def accuracy_label(table: pd.DataFrame) -> str:
+    """The name of an accuracy axis, with the split that it is of."""
+    return f"{table['split'].iloc[0]} accuracy (%)"
+
+
+def accuracy_range(axes: Sequence[Axes], table: pd.DataFrame) -> None:
+    """One range of accuracy for what was measured here: the paper's grey lines may leave it."""
+    low, high = 100 * table["low"].fillna(table["mean"]).min(), 100 * table["high"].fillna(table["mean"]).max()
+    room = 0.07 * max(high - low, 1)
+    for ax in axes:
+        ax.set_ylim(low - room, high + room)
+
+
+def headed(figure: Figure, title: str, table: pd.DataFrame, *notes: str) -> Figure:
+    """Title on top, and below what the points are: data, cost, n, kind of interval, what is missing."""
+    figure.suptitle(title, fontweight="bold")
+    seeds = sorted(set(table["n"]))
+    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
+    without = "no interval: one seed" if seeds[-1] < 2 else "no interval: no spread over seeds"
+    shown = "mean over seeds with 95 % t interval" if table["low"].notna().any() else without
+    parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
+    parts += [f"{name}: {count}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
+    figure.supxlabel("\n".join([*table.attrs.get("note", []), *notes, " · ".join(parts)]), fontsize=9, color="0.35")
+    return figure
+
+
+# ---------------------------------------------------------------- a figure as one row
+
+LAST = 9  # place of a figure that does not ask for one
+
+
+def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """A figure that shows the rows that it is about."""
+    return rows
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: which rows it is about, its table, how that is drawn, what it says in words, and where it stands.
+
+    says: what a reader looks for in it. select: summary -> the rows that it is about, None where a study (or what is left of it without
+    its missing runs) has none. tabulate: (frame, selected rows with at least one run) -> table, by default the rows themselves, None where
+    the runs do not suffice. draw: table -> Figure. found: table -> sentences. place: on the page, least first. listed: whether the page
+    shows its table, too.
+    """
+
+    name: str
+    title: str
+    says: str
+    select: Callable[[pd.DataFrame], pd.DataFrame | None]
+    draw: Callable[[pd.DataFrame], Figure]
+    found: Callable[[pd.DataFrame], list[str]]
+    tabulate: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame | None] = as_it_is
+    place: int = LAST
+    listed: bool = True
+
+
+def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
+    """One figure as PNG and SVG beside the CSV that it shows; returns the PNG's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure_table.to_csv(folder / f"{drawing.name}.csv", index=False, float_format="%.6g")
+    with style():
+        figure = drawing.draw(figure_table)
+        figure.savefig(folder / f"{drawing.name}.png", dpi=144, metadata={"Software": None})
+        figure.savefig(folder / f"{drawing.name}.svg", metadata={"Date": None})
+    return folder / f"{drawing.name}.png"

@@ -1,0 +1,183 @@
+"""The report as one HTML file, which needs nothing beside it: verdicts, figures with what they show, chart, runs, audit, and how to repeat it."""
+
+import base64
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablation.judge.contrasts import LEVEL
+from ablation.judge.findings import MARGIN, VERDICTS
+from ablation.show import audit_page
+from ablation.show.chart import chart
+from ablation.show.drawing import Drawing
+from ablation.show.results import Results, note
+from ablation.show.tables import by_claim, results_rows, runs_rows
+from ablation.show.words import listed
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page. found: what it shows, in sentences; alt: its text alternative; image, csv: data URIs; numbers: what differs in its
+    table."""
+
+    drawing: Drawing
+    found: Sequence[str]
+    alt: str
+    image: str
+    csv: str
+    numbers: Sequence[Mapping[str, str]]
+
+
+def page(results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photographs: Sequence[Path] = ()) -> str:
+    """The page of one plan with at least one record, from its figures, which lie in its folder as SVG, and photographs (PNG)."""
+    figures = sorted((shown(drawing, table, results.folder) for drawing, table in drawn), key=lambda figure: figure.drawing.place)
+    claims, counts = by_claim(results.findings), Counter(finding.verdict for finding in results.findings)
+    return template().render(
+        results=results,
+        wanted=results.wanted,
+        about=about(results),
+        shapes=results.wanted.planned[0].run.data.name == "shapes",
+        figures=figures,
+        photographs=[uri("image/png", path.read_bytes()) for path in photographs],
+        claims=claims,
+        short=short(claims),
+        tally={name: counts[name] for name in VERDICTS if counts[name]},
+        margin=MARGIN,
+        level=LEVEL,
+        chart=chart(results.frame, results.summary),
+        library=library(),
+        means=results_rows(results),
+        runs=runs_rows(results),
+        audit=audited(),
+        facts=facts(results),
+        commands=commands(results),
+    )
+
+
+def short(claims: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
+    """Columns of a finding's line at the top: what is compared, the verdict, effect, interval and n."""
+    names = list(next(iter(claims.values()))[0]) if claims else ["", "df"]
+    subject = names.index("") + 1
+    return [*names[:subject], "verdict", *names[subject : names.index("df")]]
+
+
+def about(results: Results) -> list[str]:
+    """What kind of runs these are, in a few words each."""
+    planned = results.wanted.planned
+    distinct = {entry.run.id for entry in planned}
+    baselines, seeds = several(entry.baseline for entry in planned), sorted({entry.run.seed for entry in planned})
+    runs = f"{len(results.done)} of {len(distinct)} runs"
+    return [runs, f"baseline {baselines}", note(results)[0], f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"]
+
+
+@cache
+def template() -> Any:
+    """page.html.j2, which includes its style and its script."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2")
+
+
+@cache
+def library() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed as one script that no tag in it ends."""
+    import vl_convert  # a second to load
+
+    return Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script"))
+
+
+@cache
+def audited() -> list[audit_page.Item]:
+    """The audit is the same on every page."""
+    return audit_page.items()
+
+
+def uri(kind: str, content: bytes) -> str:
+    """Content as an address of its own."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+# ---------------------------------------------------------------- figures
+
+
+def shown(drawing: Drawing, table: pd.DataFrame, folder: Path) -> Shown:
+    """A figure that has been written into a folder."""
+    numbers = differing(table) if drawing.listed else []
+    image = uri("image/svg+xml", (folder / f"{drawing.name}.svg").read_bytes())
+    csv = uri("text/csv", (folder / f"{drawing.name}.csv").read_bytes())
+    found = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in drawing.found(table)]
+    words = alternative(drawing, table) + (" The numbers follow as a table." if numbers else "")
+    return Shown(drawing, found, words, image, csv, numbers)
+
+
+def alternative(drawing: Drawing, table: pd.DataFrame) -> str:
+    """What a figure is, in words, for who does not see it: what it is about, its rows and the ranges of its numbers."""
+    names = list(dict.fromkeys(table["rule"].dropna())) if "rule" in table else []
+    rules = f" of {listed(names)}" if 0 < len(names) < 9 else ""
+    ranges = [f"{name} {_cell(table[name].min())} to {_cell(table[name].max())}" for name in ("macs", "mean", "effect") if name in table]
+    return f"{drawing.title}, {drawing.says} {len(table)} rows{rules}; {', '.join(ranges)}."
+
+
+def differing(table: pd.DataFrame) -> list[dict[str, str]]:
+    """The rows of a figure's table as text, without columns that are the same or empty in all of them."""
+    told = table.loc[:, [table[name].nunique() > 1 and name not in ("label", "depths", "widths", "budget_error") for name in table]]
+    return [{str(name): _cell(value) for name, value in row.items()} for row in told.to_dict("records")]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+# ---------------------------------------------------------------- runs, and what it takes to repeat them
+
+
+def facts(results: Results) -> dict[str, dict[str, str]]:
+    """What the runs had in common, and the values where they differed: recipe, data, seeds, machine, versions."""
+    runs, records = [entry.run for entry in results.wanted.planned], list(results.done.values())
+    versions = {name: several(record.versions.get(name) for record in records) for record in records for name in record.versions}
+    finished = sorted(record.finished for record in records)
+    return {
+        "Recipe": fields_of(run.recipe for run in runs),
+        "Data": fields_of(run.data for run in runs) | {"digest": several(record.data_digest for record in records)},
+        "Seeds": {"seeds": several(run.seed for run in runs)},
+        "Machine": {
+            "device": several(record.device for record in records),
+            "threads": several(record.threads for record in records),
+            "time of all runs": f"{sum(record.total_seconds for record in records) / 3600:.2f} hours",
+            "first finished": finished[0],
+            "last finished": finished[-1],
+        },
+        "Versions": versions | {"commit": several(record.commit or "unknown" for record in records)},
+    }
+
+
+def fields_of(values: Iterable[Any]) -> dict[str, str]:
+    """The fields of some dataclasses of one kind: each value, or all of them where they differ; None is left out."""
+    rows = [dataclasses.asdict(value) for value in values]
+    return {name: text for name in rows[0] if (text := several(row[name] for row in rows))}
+
+
+def several(values: Iterable[Any]) -> str:
+    """Distinct values in the order in which they come."""
+    words = (str(value).lower() if isinstance(value, bool) else str(value) for value in values if value is not None)
+    return ", ".join(dict.fromkeys(words))
+
+
+def commands(results: Results) -> list[str]:
+    """What reproduces a page in a checkout, line by line."""
+    found = {record.commit for record in results.done.values()}
+    checkout = [f"git checkout {commit}" for commit in found if len(found) == 1 and commit and not commit.endswith("+")]
+    before = [f"python -m ablation.{door} {words}" for words in results.wanted.after for door in ("run", "report")]
+    return [*checkout, "make install", *before, *(results.wanted.through(door) for door in ("run", "report"))]

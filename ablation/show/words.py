@@ -1,0 +1,91 @@
+"""What figures show, in sentences made from their tables: means and gains with their 95 % intervals, and how these intervals lie.
+
+A sentence says that an interval lies above another or above 0, or that it does not, and never that a network is better than another: what a
+difference between the same seeds is worth is for the findings to say.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablation.theory.scaling import SINGLE
+
+Row = Any  # of a figure's table
+ABOVE, BELOW, BETWEEN, UNKNOWN = "above", "below", "overlapping", "unknown"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def per_cent(row: Row) -> str:
+    """`97.7 % (94.5 to 100.0)`, without the interval where there is none."""
+    return f"{100 * row.mean:.1f} %" + (f" ({100 * row.low:.1f} to {100 * row.high:.1f})" if row.low == row.low else "")
+
+
+def in_points(row: Row) -> str:
+    """`+1.2 (-0.3 to +2.7)`, without the interval where there is none."""
+    return f"{100 * row.mean:+.1f}" + (f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})" if row.low == row.low else "")
+
+
+def side(low: float, high: float, other_low: float, other_high: float) -> str:
+    """How an interval lies to another one."""
+    known = low == low and other_low == other_low
+    return UNKNOWN if not known else ABOVE if low > other_high else BELOW if high < other_low else BETWEEN
+
+
+def sides(found: Mapping[str, str], above: str, between: str, below: str) -> str:
+    """Which of some intervals lie above, between or below, in these words: `lies above it for width, overlaps with it for depth`."""
+    words = {ABOVE: above, BETWEEN: between, BELOW: below, UNKNOWN: "is unknown, for want of seeds,"}
+    named = {word: [name for name, it in found.items() if it == kind] for kind, word in words.items()}
+    return ", ".join(f"{word} for {listed(names)}" for word, names in named.items() if names)
+
+
+def highest(named: Mapping[str, Row]) -> str:
+    """How the interval of the highest of several means lies to those of the others."""
+    (top, best), *others = sorted(named.items(), key=lambda item: -item[1].mean)
+    lies = {name: side(best.low, best.high, row.low, row.high) for name, row in others}
+    if UNKNOWN in lies.values():
+        return "not every mean has an interval, so their order says nothing"
+    level, one = [name for name, it in lies.items() if it == BETWEEN], len(lies) == 1
+    if not level:
+        return f"the highest interval, of {top}, lies above {'the other' if one else 'all others'}"
+    if len(level) == len(lies):
+        return f"the interval of the highest mean, of {top}, overlaps with {'the other' if one else 'each of the others'}"
+    return f"the interval of the highest mean, of {top}, overlaps with {'that' if len(level) == 1 else 'those'} of {listed(level)}, not with the rest"
+
+
+def ranked(named: Mapping[str, Row]) -> str:
+    """How the interval of the highest mean lies, and all of them in order."""
+    rows = sorted(named.items(), key=lambda item: -item[1].mean)
+    text = ", ".join(f"{name} {per_cent(row)}" for name, row in rows)
+    return f"{highest(named)}: {text}." if len(rows) > 1 else f"{text}."
+
+
+def ends(lines: Mapping[str, tuple[Row, Row]], dimension: Mapping[str, str]) -> str:
+    """How the intervals of the first and the last mean of each line lie, and both, by the coefficient that moves along it."""
+    told = [
+        "{} {} and {}".format(name, *(f"{per_cent(row)} at {SINGLE[dimension[name]]}={getattr(row, dimension[name]):.3g}" for row in line))
+        for name, line in lines.items()
+    ]
+    lies = {name: side(last.low, last.high, first.low, first.high) for name, (first, last) in lines.items()}
+    found = sides(lies, "lies above that of the smallest", "overlaps with that of the smallest", "lies below that of the smallest")
+    return f"the interval of the largest network {found}: {'; '.join(told)}."
+
+
+def in_panel(title: str, text: str) -> str:
+    """A sentence, after the panel that it is about."""
+    return f"{title}: {text}" if title else text[:1].upper() + text[1:]
+
+
+def largest(part: pd.DataFrame) -> dict[str, Row]:
+    """The costliest row of each rule."""
+    return {str(rule): max(rows.itertuples(), key=lambda row: row.macs) for rule, rows in part.groupby("rule", sort=False)}
+
+
+def first_and_last(rows: Iterable[Row]) -> tuple[Row, Row]:
+    """The cheapest and the costliest."""
+    line = sorted(rows, key=lambda row: row.macs)
+    return line[0], line[-1]

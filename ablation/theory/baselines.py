@@ -1,0 +1,194 @@
+"""Baselines: stage tables to scale from, each with its source and the rounding that belongs to it."""
+
+from dataclasses import dataclass
+
+from ablation.theory.network import Network, Stage
+from ablation.theory.scaling import Rounding
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A network to scale from and how its scaled coefficients are rounded."""
+
+    name: str
+    network: Network
+    rounding: Rounding
+
+
+# As the released code rounds (tensorflow/tpu models/official/efficientnet/efficientnet_model.py, round_filters and round_repeats).
+RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
+# For small networks: depth and pixels move in fine steps, so that a budget can be met.
+FINE = Rounding(channels=4, floor=0.9, depth="nearest", resolution=2)
+
+# EfficientNet-B0: Table 1 of arXiv 1905.11946v5; strides, expansion and squeeze-excite from tensorflow/tpu
+# models/official/efficientnet/efficientnet_builder.py (_DEFAULT_BLOCKS_ARGS); batch-norm epsilon 1e-3 from the same.
+B0 = Baseline(
+    "b0",
+    Network(
+        pixels=224,
+        classes=1000,
+        stem=32,
+        stages=(
+            #     operator  expand kernel stride channels layers squeeze
+            Stage("mbconv", 1,     3,     1,     16,      1,     0.25),
+            Stage("mbconv", 6,     3,     2,     24,      2,     0.25),
+            Stage("mbconv", 6,     5,     2,     40,      2,     0.25),
+            Stage("mbconv", 6,     3,     2,     80,      3,     0.25),
+            Stage("mbconv", 6,     5,     1,     112,     3,     0.25),
+            Stage("mbconv", 6,     5,     2,     192,     4,     0.25),
+            Stage("mbconv", 6,     3,     1,     320,     1,     0.25),
+        ),
+        head=1280,
+    ),
+    RELEASED,
+)  # fmt: skip
+
+# mini: B0's blocks for images of 32 px and a CPU. One block a stage, narrow and small, so that each of the three dimensions has
+# room to grow.
+MINI = Baseline(
+    "mini",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=16,
+        stages=(
+            #     operator  expand kernel stride channels layers squeeze
+            Stage("mbconv", 1,     3,     1,     16,      1,     0.25),
+            Stage("mbconv", 4,     3,     2,     24,      1,     0.25),
+            Stage("mbconv", 4,     3,     2,     48,      1,     0.25),
+            Stage("mbconv", 4,     3,     2,     96,      1,     0.25),
+        ),
+        head=160,
+    ),
+    FINE,
+)  # fmt: skip
+
+# MobileNetV1 1.0: Table 1 of arXiv 1704.04861v1, whose last stride is a misprint; strides as in tensorflow/models
+# research/slim/nets/mobilenet_v1.py (_CONV_DEFS); ReLU6 and batch-norm epsilon 1e-3 from its mobilenet_v1_arg_scope.
+MOBILENET_V1 = Baseline(
+    "mobilenet-v1",
+    Network(
+        pixels=224,
+        classes=1000,
+        stem=32,
+        stages=(
+            #     operator     expand kernel stride channels layers
+            Stage("separable", 1,     3,     1,     64,      1),
+            Stage("separable", 1,     3,     2,     128,     2),
+            Stage("separable", 1,     3,     2,     256,     2),
+            Stage("separable", 1,     3,     2,     512,     6),
+            Stage("separable", 1,     3,     2,     1024,    2),
+        ),
+        activation="relu6",
+    ),
+    RELEASED,
+)  # fmt: skip
+
+# MobileNetV2 1.0: Table 2 of arXiv 1801.04381v4; tensorflow/models research/slim/nets/mobilenet/mobilenet_v2.py (V2_DEF), ReLU6;
+# batch-norm epsilon 1e-3 is slim's default.
+MOBILENET_V2 = Baseline(
+    "mobilenet-v2",
+    Network(
+        pixels=224,
+        classes=1000,
+        stem=32,
+        stages=(
+            #     operator  expand kernel stride channels layers
+            Stage("mbconv", 1,     3,     1,     16,      1),
+            Stage("mbconv", 6,     3,     2,     24,      2),
+            Stage("mbconv", 6,     3,     2,     32,      3),
+            Stage("mbconv", 6,     3,     2,     64,      4),
+            Stage("mbconv", 6,     3,     1,     96,      3),
+            Stage("mbconv", 6,     3,     2,     160,     3),
+            Stage("mbconv", 6,     3,     1,     320,     1),
+        ),
+        head=1280,
+        activation="relu6",
+    ),
+    RELEASED,
+)  # fmt: skip
+
+# ResNet-50 v1.5: Table 1 of arXiv 1512.03385v1 with the stride in the 3x3 convolution as in torchvision models/resnet.py
+# (Bottleneck, "ResNet V1.5"); batch-norm epsilon 1e-5 from there and from tensorflow/tpu models/official/resnet/resnet_model.py.
+RESNET_50 = Baseline(
+    "resnet-50",
+    Network(
+        pixels=224,
+        classes=1000,
+        stem=64,
+        stages=(
+            #     operator      expand kernel stride channels layers
+            Stage("bottleneck", 4,     3,     1,     64,      3),
+            Stage("bottleneck", 4,     3,     2,     128,     4),
+            Stage("bottleneck", 4,     3,     2,     256,     6),
+            Stage("bottleneck", 4,     3,     2,     512,     3),
+        ),
+        stem_kernel=7,
+        stem_pool=2,
+        activation="relu",
+        norm_epsilon=1e-5,
+    ),
+    RELEASED,
+)  # fmt: skip
+
+# The other families for images of 32 px and a CPU, chosen like mini: tables whose depth, width, resolution and compound all meet budgets of
+# two and four times their cost. MobileNetV1's rows of 64 to 512 channels at three quarters of that, MobileNetV2's first rows, and
+# ResNet-50's at an eighth of its width, behind a stem without pool.
+MINI_MOBILENET_V1 = Baseline(
+    "mini-mobilenet-v1",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=12,
+        stages=(
+            #     operator     expand kernel stride channels layers
+            Stage("separable", 1,     3,     1,     48,      1),
+            Stage("separable", 1,     3,     2,     96,      1),
+            Stage("separable", 1,     3,     2,     192,     1),
+            Stage("separable", 1,     3,     2,     384,     1),
+        ),
+        activation="relu6",
+    ),
+    FINE,
+)  # fmt: skip
+
+MINI_MOBILENET_V2 = Baseline(
+    "mini-mobilenet-v2",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=16,
+        stages=(
+            #     operator  expand kernel stride channels layers
+            Stage("mbconv", 1,     3,     1,     16,      1),
+            Stage("mbconv", 6,     3,     2,     24,      1),
+            Stage("mbconv", 6,     3,     2,     32,      1),
+            Stage("mbconv", 6,     3,     2,     64,      1),
+        ),
+        head=256,
+        activation="relu6",
+    ),
+    FINE,
+)  # fmt: skip
+
+MINI_RESNET = Baseline(
+    "mini-resnet",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=16,
+        stages=(
+            #     operator      expand kernel stride channels layers
+            Stage("bottleneck", 4,     3,     1,     8,       1),
+            Stage("bottleneck", 4,     3,     2,     16,      1),
+            Stage("bottleneck", 4,     3,     2,     32,      1),
+            Stage("bottleneck", 4,     3,     2,     64,      1),
+        ),
+        activation="relu",
+        norm_epsilon=1e-5,
+    ),
+    FINE,
+)  # fmt: skip
+
+MINIS = (MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET)
+BASELINES = {baseline.name: baseline for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50)}

@@ -1,0 +1,177 @@
+"""The choice of networks: by the paper's formula, or at matched counted cost."""
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ablation.theory.baselines import Baseline
+from ablation.theory.cost import cost
+from ablation.theory.network import Network, scale
+from ablation.theory.scaling import LEAST, MOST, Coefficients, Rule
+
+TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network and why it was built: intended and realised coefficients; budget in multiples of the baseline's macs, None where
+    nothing was promised; budget_error = counted / budget - 1."""
+
+    network: Network
+    intended: Coefficients
+    realised: Coefficients
+    budget: float | None
+    budget_error: float | None
+
+
+def _point(baseline: Baseline, network: Network, intended: Coefficients, width: float, budget: float | None) -> Point:
+    """Realised depth is total blocks and resolution pixels over the baseline's; width is the multiplier, since rounded channels have
+    no single ratio."""
+    base = baseline.network
+    realised = Coefficients(sum(network.layers) / sum(base.layers), width, network.pixels / base.pixels)
+    error = None if budget is None else cost(network).macs / cost(base).macs / budget - 1
+    return Point(network, intended, realised, budget, error)
+
+
+def nominal(baseline: Baseline, coefficients: Coefficients, budget: float | None = None) -> Point:
+    """The paper's formula: the coefficients with the baseline's own rounding, whatever the result costs."""
+    network = scale(baseline.network, coefficients, baseline.rounding)
+    return _point(baseline, network, coefficients, coefficients.width, budget)
+
+
+@lru_cache(maxsize=4096)
+def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
+    """The network nearest to the rule's direction whose counted macs are 2^phi times the baseline's, within 5 %.
+
+    Candidates are all networks that move only the rule's own dimensions, in whole steps of the baseline's rounding and never against
+    the rule. Nearest to the intended coefficients (those whose nominal cost is 2^phi) means the smallest hypot(log2 depth, 2 log2
+    width, 2 log2 resolution) of realised over intended; ties go to the smaller cost error. The choice never looks at an accuracy.
+
+    Raises ValueError where no candidate exists, naming the nearest budgets that do.
+    """
+    intended, budget = rule.at(rule.exponent(phi)), 2.0**phi
+    if phi == 0:
+        return _point(baseline, baseline.network, intended, 1.0, budget)
+    search = _Search(baseline, intended, budget * cost(baseline.network).macs)
+    radius = 0.125
+    while (best := search.nearest(radius)) is None and radius < search.reach:
+        radius *= 2
+    if best is None:
+        near = " and ".join(f"{ratio * budget:.3g}" for ratio in search.missed if 0 < ratio < math.inf) or "none"
+        raise ValueError(
+            f"scaling={rule.name} phi={phi:g}: no network of {baseline.name} costs within {TOLERANCE:.0%} of {budget:.3g} times the baseline "
+            f"(nearest: {near}); take another phi, or cost=nominal"
+        )
+    return _point(baseline, best[1], intended, best[2], budget)
+
+
+class _Search:
+    """The candidates around one intended point; grows no dimension that the rule leaves alone."""
+
+    def __init__(self, baseline: Baseline, intended: Coefficients, target: float) -> None:
+        self.baseline, self.intended, self.target = baseline, intended, target
+        self.missed = [0.0, math.inf]  # the nearest cost ratios below and above the tolerance
+        self.bounds = {name: self._bounds(name) for name in ("depth", "width", "resolution")}
+
+    def _bounds(self, name: str) -> tuple[float, float]:
+        """The range of one coefficient: from the baseline to where that dimension alone costs more than the target."""
+        if getattr(self.intended, name) == 1:
+            return 1.0, 1.0
+        if getattr(self.intended, name) < 1:
+            return LEAST, 1.0
+        limit = 2.0
+        while limit < MOST and self._ratio(Coefficients(**{name: limit})) <= 1 + TOLERANCE:
+            limit = min(2 * limit, MOST)
+        return 1.0, limit
+
+    def _network(self, coefficients: Coefficients) -> Network:
+        return scale(self.baseline.network, coefficients, self.baseline.rounding)
+
+    def _ratio(self, coefficients: Coefficients) -> float:
+        return cost(self._network(coefficients)).macs / self.target
+
+    @property
+    def reach(self) -> float:
+        """A radius that holds every candidate."""
+        return 4 * max(math.log2(2 * high / low) for low, high in self.bounds.values())
+
+    def nearest(self, radius: float) -> tuple[tuple[float, float], Network, float] | None:
+        """((distance, cost error), network, width) of the nearest candidate within `radius`, None where there is none."""
+        best = None
+        depths, widths = self._within("depth", radius, self._depths), self._within("width", radius, self._widths)
+        shapes = ((math.hypot(self._off("depth", d), self._off("width", w)), d, w) for d in depths for w in widths)
+        for partial, depth, width in sorted(shape for shape in shapes if shape[0] <= radius):
+            if best and partial > best[0][0]:
+                break
+            for coefficients in self._sides(depth, width, radius):
+                ratio = self._ratio(coefficients)
+                if abs(ratio - 1) > TOLERANCE:
+                    self.missed = [max(self.missed[0], ratio), self.missed[1]] if ratio < 1 else [self.missed[0], min(self.missed[1], ratio)]
+                    continue
+                distance = math.hypot(partial, self._off("resolution", coefficients.resolution))
+                key = (round(distance, 9), abs(ratio - 1))
+                if distance <= radius and (best is None or key < best[0]):
+                    best = (key, self._network(coefficients), width)
+        return best
+
+    def _off(self, name: str, value: float) -> float:
+        """One term of the distance: cost grows with depth and with the square of width and of resolution."""
+        return (1 if name == "depth" else 2) * abs(math.log2(value / getattr(self.intended, name)))
+
+    def _within(self, name: str, radius: float, steps: Callable[[float, float], list[float]]) -> list[float]:
+        """The steps of one dimension inside both its bounds and the radius."""
+        (low, high), intended = self.bounds[name], getattr(self.intended, name)
+        if low == high:
+            return [1.0]
+        low, high = max(low, intended / 2**radius), min(high, intended * 2**radius)
+        return [step for step in steps(low, high) if low <= step <= high]
+
+    def _depths(self, low: float, high: float) -> list[float]:
+        """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L layers (ceil)."""
+        layers = self.baseline.network.layers
+        if self.baseline.rounding.depth == "nearest":
+            total = sum(layers)
+            return [n / total for n in range(max(len(layers), math.floor(low * total)), math.ceil(high * total) + 1)]
+        return sorted({k / n for n in set(layers) for k in range(max(1, math.floor(low * n)), math.ceil(high * n) + 1)})
+
+    def _widths(self, low: float, high: float) -> list[float]:
+        """For each distinct set of channels the multiplier nearest to the intended width, of all that build it."""
+        edges = [low, *sorted(self._channel_edges(low, high)), high]
+        return [self._inside(a, b) for a, b in itertools.pairwise(edges) if b > a]
+
+    def _channel_edges(self, low: float, high: float) -> set[float]:
+        """Multipliers at which some number of channels steps up; see round_channels: k steps last until k + 1/2 or k / floor."""
+        rounding = self.baseline.rounding
+        edges = set()
+        for channels in set(self.baseline.network.widths):
+            per_step = channels / rounding.channels
+            for k in range(max(1, math.floor(low * per_step) - 1), math.ceil(high * per_step) + 2):
+                edge = min(k + 0.5, k / rounding.floor if rounding.floor else math.inf) / per_step
+                if low < edge < high:
+                    edges.add(edge)
+        return edges
+
+    def _inside(self, a: float, b: float) -> float:
+        """The point of the interval nearest to the intended width; an edge belongs to one side only, so a hair off it."""
+        width = min(max(self.intended.width, a), b)
+        hair = 1e-9 * (b - a)
+        return width if width == 1 else min(max(width, a + hair), b - hair)
+
+    def _sides(self, depth: float, width: float, radius: float) -> Iterator[Coefficients]:
+        """The input sides at which this depth and width meet the target, and the nearest misses on both sides; cost grows with pixels."""
+        pixels, step = self.baseline.network.pixels, self.baseline.rounding.resolution
+        if self.bounds["resolution"] == (1.0, 1.0):
+            yield Coefficients(depth, width, 1.0)
+            return
+        low, high = self.bounds["resolution"]
+        low, high = max(low, self.intended.resolution / 2 ** (radius / 2)), min(high, self.intended.resolution * 2 ** (radius / 2))
+        first = max(math.ceil(low * pixels / step - 1e-9), -(-self.baseline.network.stride // step))
+        sides = [Coefficients(depth, width, k * step / pixels) for k in range(first, math.floor(high * pixels / step + 1e-9) + 1)]
+        start = bisect.bisect_left(sides, 1 - TOLERANCE, key=self._ratio)
+        for coefficients in sides[max(0, start - 1) :]:
+            yield coefficients
+            if self._ratio(coefficients) > 1 + TOLERANCE:
+                return

@@ -1,0 +1,156 @@
+"""Weights & Biases through Lightning's logger: a view of runs. Records are the truth; nothing is read back from here."""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablation.runs.arms import Planned
+from ablation.runs.config import Execution, digest
+from ablation.runs.records import Record
+
+if TYPE_CHECKING:
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+PATIENCE = 2.0  # seconds for the server's first answer
+LIMIT = 10.0  # seconds that starting or ending an online run may take
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """One W&B run per training, or none; a W&B that is missing, full or away is said once and never stops or holds up a run.
+
+    Its id is the run's, so that a resumed run goes on with its own; its steps are epochs, so that a repeated one changes nothing.
+    """
+
+    def __init__(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
+        self.logger: WandbLogger | None = None
+        if execution.wandb != "disabled":
+            self._try(lambda: self._start(planned, execution, config))
+
+    def _start(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
+        from pytorch_lightning.loggers import WandbLogger
+
+        arm, data = planned.arm, planned.run.data
+        run = begin(
+            execution,
+            execution.runs / planned.run.id,
+            id=planned.run.id,
+            name=planned.label,
+            group=arm.name,
+            job_type="run",
+            tags=[tag[:64] for tag in (arm.name, f"cost {arm.cost}", data.name, *([] if arm.phi is None else [f"phi {arm.phi:g}"]))],
+            config=dict(config) | {"rule": arm.name, "phi": arm.phi},
+        )
+        for metrics, axis in (("train/*", "epoch"), ("val/*", "flops")):
+            run.define_metric(axis)
+            run.define_metric(metrics, step_metric=axis)
+        self.logger = WandbLogger(experiment=run)
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        if not _attempt(action, "W&B is left out of this run"):
+            self.logger = None
+
+    def epoch(self, values: Mapping[str, float]) -> None:
+        """One row of history; `epoch` and `flops` (training FLOPs so far) are its axes."""
+        if logger := self.logger:
+            self._try(lambda: logger.experiment.log(dict(values), step=values["epoch"]))
+
+    def finish(self, record: Record | None) -> None:
+        """Write the summary, in which accuracy stands beside macs, and close; in any case close."""
+        if self.logger is None:
+            return
+        run = self.logger.experiment
+        if record is not None:
+            self._try(lambda: run.summary.update(_summary(record)))
+        self._try(lambda: run.finish(exit_code=0 if record is not None else 1))
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    names = ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds")
+    return {name: getattr(record, name) for name in names if getattr(record, name) is not None}
+
+
+def begin(execution: Execution, folder: Path, **about: Any) -> "wandb.Run":
+    """A W&B run that keeps its files in `folder`/wandb: offline, or online where the server takes it now; raises what W&B raises."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb  # a second of start-up, so only where it is used
+
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=LIMIT, finish_timeout=LIMIT, x_stats_pid=os.getpid())
+    about |= {"project": execution.project, "dir": str(folder), "resume": "allow", "reinit": "finish_previous", "settings": settings}
+    if execution.wandb == "online":
+        try:
+            check_server()
+            return wandb.init(mode="online", **about)
+        except Exception as error:
+            log.warning("W&B is written offline: %s; `make wandb-sync` uploads it later", _first_line(error))
+            wandb.teardown()  # else it takes the id for one in use
+    return wandb.init(mode="offline", **about)
+
+
+def check_server() -> None:
+    """Raises ConnectionError where the W&B server does not answer at once, or nobody is logged in."""
+    import wandb
+
+    server = wandb.setup().settings.base_url
+    try:
+        urllib.request.urlopen(server, timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        pass  # an answer, whatever it says
+    except OSError as error:
+        raise ConnectionError(f"{server} does not answer ({getattr(error, 'reason', error)})") from error
+    if not wandb.login(prompt=False, verify=False):
+        raise ConnectionError(f"nobody is logged in at {server}; `wandb login`, or set WANDB_API_KEY")
+
+
+def summarise(name: str, planned: Sequence[Planned], records: Mapping[str, Record], execution: Execution) -> None:
+    """One W&B run for a whole study, written once: a table of its runs, where rule and phi stand, and accuracy against FLOPs by rule."""
+    study = f"{name}-{digest(sorted((entry.arm.label, entry.run.id) for entry in planned))}"
+    folder = execution.runs / "studies" / study
+    if execution.wandb == "disabled" or folder.exists():
+        return
+    rows = [entry.row() | {"status": records[entry.run.id].status, "accuracy": records[entry.run.id].reported} for entry in planned]
+
+    def write() -> None:
+        import wandb
+
+        about = {"id": study, "name": name, "job_type": "study", "tags": [name], "config": {"study": name, "runs": len(records)}}
+        run = begin(execution, folder, **about)
+        plain = [[str(value) if isinstance(value, list) else value for value in row.values()] for row in rows]
+        run.log({"runs": wandb.Table(list(rows[0]), plain), "accuracy against FLOPs": _chart(rows)})
+        run.finish()
+
+    _attempt(write, f"W&B has no summary of {name}")
+
+
+def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Mean accuracy over seeds against FLOPs, a line for each rule."""
+    import wandb
+
+    points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        points[row["rule"]][row["macs"]].append(row["accuracy"])
+    lines = {rule: sorted((macs, sum(values) / len(values)) for macs, values in line.items()) for rule, line in points.items()}
+    xs, ys = ([[point[axis] for point in line] for line in lines.values()] for axis in (0, 1))
+    return wandb.plot.line_series(xs, ys, keys=list(lines), title="Accuracy against FLOPs", xname="FLOPs (multiply-adds)")
+
+
+def _attempt(action: Callable[[], Any], loss: str) -> bool:
+    """Whether W&B did it; it never stops anything, so what it raises is said in one line."""
+    try:
+        action()
+    except Exception as error:
+        log.warning("%s: %s; wandb.mode=disabled silences this", loss, _first_line(error))
+        return False
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
