@@ -1,1 +1,2 @@
-"""ablation: how should a ConvNet grow? Depth, width, resolution or all three, compared at counted equal cost."""
+"""ablation: how should a ConvNet grow? Depth, width, resolution or all three, compared at counted equal
+cost."""

@@ -1,4 +1,5 @@
-"""The audit: what the paper prints against what its networks cost by our count, and what follows for its claims. Trains nothing.
+"""The audit: what the paper prints against what its networks cost by our count, and what follows for its
+claims. Trains nothing.
 
 python -m ablation.audit                     page, tables and figure in results/audit/
 python -m ablation.audit results=FOLDER      the same elsewhere

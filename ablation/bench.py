@@ -1,11 +1,11 @@
 """Measure speed and memory on this device; same overrides as ablation.run.
 
-python -m ablation.bench all              ours against what one would use instead: step, pipeline, study and start, in turn (minutes)
-python -m ablation.bench step             one of them; bench.rounds=3 for fewer rounds
+python -m ablation.bench all              ours against what one would use instead, in turn (minutes)
+python -m ablation.bench step             one of step, pipeline, study, start; bench.rounds=3 for fewer rounds
 python -m ablation.bench table            what has been found on this device
-python -m ablation.bench calibrate        what work costs on this device, from which ablation.plan predicts (a minute)
-python -m ablation.bench networks study=quick                  each network of a study alone: a training step, inference, memory
-python -m ablation.bench networks study=quick bench.rounds=3   fewer rounds (bench.again=true measures finished ones anew)
+python -m ablation.bench calibrate        what work costs here, from which ablation.plan predicts (a minute)
+python -m ablation.bench networks study=quick     each network alone: a training step, inference, memory
+python -m ablation.bench networks study=quick bench.again=true     finished ones, too, are measured anew
 """
 
 import dataclasses
@@ -23,22 +23,39 @@ from tabulate import tabulate
 
 from ablation.command.planning import plan
 from ablation.door import door
-from ablation.measure.benchmarks import Benchmark, benchmarks_path, read_benchmarks, write_benchmarks
+from ablation.measure.benchmarks import (
+    Benchmark,
+    benchmarks_path,
+    read_benchmarks,
+    write_benchmarks,
+)
 from ablation.measure.forecast import write_calibration
 from ablation.runs.arms import Planned
 from ablation.runs.checks import build, within
-from ablation.runs.measurements import Measurement, measurements_path, read_measurements, step_key, write_measurements
+from ablation.runs.measurements import (
+    Measurement,
+    measurements_path,
+    read_measurements,
+    step_key,
+    write_measurements,
+)
 from ablation.theory.cost import training_flops
 from ablation.train.processes import alone
 
-CONTESTS: Mapping[str, int] = {"step": 3, "pipeline": 3, "study": 2, "start": 3}  # with the rounds that are enough for each
+# With the rounds that are enough for each.
+CONTESTS: Mapping[str, int] = {
+    "step": 3,
+    "pipeline": 3,
+    "study": 2,
+    "start": 3,
+}
 ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """seconds: of training steps, and of inference, in a turn of a network. again: also networks that have been measured.
-    rounds: times that each has its turn, None for as many as are enough."""
+    """seconds: of training steps, and of inference, in a turn of a network. again: also networks that have
+    been measured. rounds: times that each has its turn, None for as many as are enough."""
 
     seconds: float
     again: bool
@@ -69,32 +86,40 @@ def networks(words: Sequence[str]) -> None:
         name = device_name(device)
         known = {} if repeats.again else read_measurements(runs, name, threads)
         left = {key: entry.run for key, entry in distinct.items() if key not in known}
-        print(f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, {len(left)} to measure", flush=True)
-        write_measurements(runs, measure_steps(left, device, name, repeats.rounds or ROUNDS, repeats.seconds))
+        print(
+            f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, "
+            f"{len(left)} to measure",
+            flush=True,
+        )
+        write_measurements(
+            runs, measure_steps(left, device, name, repeats.rounds or ROUNDS, repeats.seconds)
+        )
     print(networks_table(distinct, read_measurements(runs, name, threads)))
     print(measurements_path(runs, name, threads))
 
 
 def networks_table(entries: Mapping[str, Planned], measured: Mapping[str, Measurement]) -> str:
     """Networks in the order of their counted cost, as people read them."""
-    rows = []
-    for key, entry in sorted(entries.items(), key=lambda item: measured[item[0]].macs):
-        found = measured[key]
-        rows.append(
-            {
-                "network": f"{entry.baseline} {entry.arm.label}",
-                "px": found.pixels,
-                "MMACs": f"{found.macs / 1e6:,.2f}",
-                "batch": found.batch_size,
-                "ms a step": f"{1e3 * found.step_seconds:.2f}",
-                "quartiles": f"{1e3 * found.step_low:.2f} to {1e3 * found.step_high:.2f}",
-                "GFLOP/s": f"{training_flops(entry.run.network, found.batch_size) / found.step_seconds / 1e9:,.1f}",
-                "images/s": f"{found.images_per_second:,.0f}",
-                "MiB a step": f"{found.step_bytes / 2**20:,.1f}",
-                "rounds": found.rounds,
-            }
-        )
+    ordered = sorted(entries.items(), key=lambda item: measured[item[0]].macs)
+    rows = [_network_row(entry, measured[key]) for key, entry in ordered]
     return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def _network_row(entry: Planned, found: Measurement) -> dict[str, object]:
+    """One network and what was measured of it."""
+    flops = training_flops(entry.run.network, found.batch_size)
+    return {
+        "network": f"{entry.baseline} {entry.arm.label}",
+        "px": found.pixels,
+        "MMACs": f"{found.macs / 1e6:,.2f}",
+        "batch": found.batch_size,
+        "ms a step": f"{1e3 * found.step_seconds:.2f}",
+        "quartiles": f"{1e3 * found.step_low:.2f} to {1e3 * found.step_high:.2f}",
+        "GFLOP/s": f"{flops / found.step_seconds / 1e9:,.1f}",
+        "images/s": f"{found.images_per_second:,.0f}",
+        "MiB a step": f"{found.step_bytes / 2**20:,.1f}",
+        "rounds": found.rounds,
+    }
 
 
 def contest(name: str, words: Sequence[str]) -> None:
@@ -105,7 +130,12 @@ def contest(name: str, words: Sequence[str]) -> None:
     machine = contests.machine_of(wanted.execution)
     with tempfile.TemporaryDirectory() as folder:
         found = contests.CONTESTS[name](words, rounds, Path(folder), machine)
-    about = {"device": machine.device, "cores": machine.cores, "torch": machine.torch, "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {
+        "device": machine.device,
+        "cores": machine.cores,
+        "torch": machine.torch,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     found = {key: dataclasses.replace(value, **about) for key, value in found.items()}
     write_benchmarks(wanted.results, machine.device, found)
     print(table(found), benchmarks_path(wanted.results, machine.device), sep="\n", flush=True)
@@ -117,26 +147,40 @@ def known(words: Sequence[str]) -> None:
 
     wanted = plan(words)
     device = machine_of(wanted.execution).device
-    print(table(read_benchmarks(wanted.results, device)), benchmarks_path(wanted.results, device), sep="\n")
+    print(
+        table(read_benchmarks(wanted.results, device)),
+        benchmarks_path(wanted.results, device),
+        sep="\n",
+    )
 
 
 def table(found: Mapping[str, Benchmark]) -> str:
     """Benchmarks as people read them: medians, and the range of the rounds."""
-    rows = []
-    for name, value in found.items():
-        rows.append(
-            {
-                "": name,
-                "ours": _quantity(statistics.median(value.ours), value.unit),
-                "theirs": _quantity(statistics.median(value.theirs), value.unit) if value.theirs else "",
-                "ratio": f"{value.median:.2f}" if value.theirs else "",
-                "rounds": f"{_number(min(value.values))} to {_number(max(value.values))} in {len(value.values)}",
-                "goal": "" if value.goal is None else f"{'at least' if value.theirs else 'at most'} {value.goal:g}",
-                "met": {True: "yes", False: "no", None: ""}[value.met],
-            }
-        )
-    notes = [f"{name}: {value.what}" + (f"; theirs: {value.against}" if value.against else "") for name, value in found.items()]
+    rows = [_benchmark_row(name, value) for name, value in found.items()]
+    notes = [_note(name, value) for name, value in found.items()]
     return "\n".join([tabulate(rows, headers="keys", disable_numparse=True), *notes])
+
+
+def _benchmark_row(name: str, value: Benchmark) -> dict[str, str]:
+    """One benchmark: ours, theirs, the ratio, and whether the goal is met."""
+    values = value.values
+    compared = bool(value.theirs)
+    limit = "at least" if compared else "at most"
+    return {
+        "": name,
+        "ours": _quantity(statistics.median(value.ours), value.unit),
+        "theirs": _quantity(statistics.median(value.theirs), value.unit) if compared else "",
+        "ratio": f"{value.median:.2f}" if compared else "",
+        "rounds": f"{_number(min(values))} to {_number(max(values))} in {len(values)}",
+        "goal": "" if value.goal is None else f"{limit} {value.goal:g}",
+        "met": {True: "yes", False: "no", None: ""}[value.met],
+    }
+
+
+def _note(name: str, value: Benchmark) -> str:
+    """What was measured, and against what."""
+    theirs = f"; theirs: {value.against}" if value.against else ""
+    return f"{name}: {value.what}{theirs}"
 
 
 def _quantity(value: float, unit: str) -> str:
@@ -154,9 +198,17 @@ def calibration(words: Sequence[str]) -> None:
     from ablation.train.devices import capacity
 
     where = wanted.execution
-    found = calibrate(wanted.planned[0], where, alone(capacity, where), repeats.rounds or PROBE_ROUNDS, repeats.seconds)
+    found = calibrate(
+        wanted.planned[0],
+        where,
+        alone(capacity, where),
+        repeats.rounds or PROBE_ROUNDS,
+        repeats.seconds,
+    )
     about = f"{found.device}, threads={found.threads}, {found.at_once} at once, {found.precision}"
-    print(f"{about}: the step of a network is predicted from the others' within {found.error:.0%} (median)")
+    print(
+        f"{about}: the step of a network is predicted from the others' within {found.error:.0%} (median)"
+    )
     print(write_calibration(where.cache, found))
 
 
@@ -185,7 +237,8 @@ def show(words: list[str], multirun: bool) -> None:
     names = [word for word in words if "=" not in word and not word.startswith("~")]
     if len(names) != 1 or names[0] not in BENCHES:
         raise ValueError(
-            f"{' '.join(names) or 'no benchmark'}: name one of {', '.join(BENCHES)}, as in python -m ablation.bench networks study=quick"
+            f"{' '.join(names) or 'no benchmark'}: name one of {', '.join(BENCHES)}, "
+            "as in python -m ablation.bench networks study=quick"
         )
     BENCHES[names[0]]([word for word in words if word not in names])
 

@@ -1,4 +1,5 @@
-"""What all doors share: rules, baselines and plugins registered with Hydra, and an end in one line and status 1."""
+"""What all doors share: rules, baselines and plugins registered with Hydra, and an end in one line and status
+1."""
 
 import os
 import sys
@@ -18,29 +19,55 @@ from ablation.theory.baselines import BASELINES
 from ablation.theory.scaling import RULES
 
 # conf/ lies beside the package in a checkout and inside it once installed.
-CONF = next(path for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf") if (path / "config.yaml").exists())
+CONF = next(
+    path
+    for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf")
+    if (path / "config.yaml").exists()
+)
 
 
 def register() -> None:
-    """Make rules and baselines choices of Hydra's, and our sweeper and launchers known; called by every door."""
+    """Make rules and baselines choices of Hydra's, and our sweeper and launchers known; called by every
+    door."""
     from hydra_plugins.ablation_launcher import LocalLauncher
     from hydra_plugins.ablation_slurm import SlurmLauncher
     from hydra_plugins.ablation_sweeper import StudySweeper
 
     store = ConfigStore.instance()
     for rule in RULES.values():
-        store.store(group="scaling", name=rule.name, node={"name": rule.name, "alpha": rule.alpha, "beta": rule.beta, "gamma": rule.gamma})
-    store.store(group="scaling", name="coefficients", node={"name": "coefficients", "depth": 1.0, "width": 1.0, "resolution": 1.0})
+        store.store(
+            group="scaling",
+            name=rule.name,
+            node={"name": rule.name, "alpha": rule.alpha, "beta": rule.beta, "gamma": rule.gamma},
+        )
+    store.store(
+        group="scaling",
+        name="coefficients",
+        node={"name": "coefficients", "depth": 1.0, "width": 1.0, "resolution": 1.0},
+    )
     store.store(group="scaling", name="published", node={"name": "published", "variant": "b0"})
-    store.store(group="scaling", name="fitted", node={"name": "fitted", "file": fitted_file(Path("${results}"))})
+    store.store(
+        group="scaling",
+        name="fitted",
+        node={"name": "fitted", "file": fitted_file(Path("${results}"))},
+    )
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="baseline", name="file", node={"name": "file", "path": None})
-    store.store(group="hydra/sweeper", name="ablation", node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"})
+    store.store(
+        group="hydra/sweeper",
+        name="ablation",
+        node={"_target_": "hydra_plugins.ablation_sweeper.StudySweeper"},
+    )
     for plugin in (StudySweeper, LocalLauncher, SlurmLauncher):
         Plugins.instance().register(plugin)
-    # Our ray.yaml takes the name of the plugin's own, so that Hydra holds its schema against ours, as it should.
-    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema", category=UserWarning)
+    # Our ray.yaml takes the name of the plugin's own, so that Hydra holds its schema against ours, as it
+    # should.
+    warnings.filterwarnings(
+        "ignore",
+        message=r"\s*'hydra/launcher/ray' is validated against ConfigStore schema",
+        category=UserWarning,
+    )
 
 
 @contextmanager
@@ -52,7 +79,8 @@ def hydra() -> Iterator[None]:
 
 
 def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
-    """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one line and status 1."""
+    """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one
+    line and status 1."""
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
     if {"-h", "--help"} & set(words):
         print(f"{doc}\nGroups and settings: python -m ablation.run --help")

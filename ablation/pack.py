@@ -1,4 +1,5 @@
-"""Put the records of a study into one Parquet file, beside those that it holds already: to ship them, or to carry them to another machine.
+"""Put the records of a study into one Parquet file, beside those that it holds already: to ship them, or to
+carry them to another machine.
 
 python -m ablation.pack study=quick                          makes results/quick/records.parquet
 python -m ablation.report study=quick runs=results/quick     a folder with an archive is a folder of records
@@ -19,17 +20,26 @@ def show(words: list[str], multirun: bool) -> None:
     wanted = plan(words)
     done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
     if not done:
-        raise ValueError(f"{wanted.name} has no record below {wanted.execution.runs}; {wanted.through('run')}")
+        raise ValueError(
+            f"{wanted.name} has no record below {wanted.execution.runs}; {wanted.through('run')}"
+        )
     folder = wanted.results / wanted.name
-    rows = {**read_archive(folder), **{run_id: dataclasses.asdict(record) for run_id, record in done.items()}}
+    rows = {
+        **read_archive(folder),
+        **{run_id: dataclasses.asdict(record) for run_id, record in done.items()},
+    }
     with replacing(path := archive_path(folder)) as file:
         write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
-    print(f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, {path.stat().st_size / 1e3:,.0f} kB")
+    print(
+        f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, "
+        f"{path.stat().st_size / 1e3:,.0f} kB"
+    )
 
 
 def _travelling(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without the folder of the machine that trained it in which its images lay; the digest of their files stays."""
+    """A record without the folder of the machine that trained it in which its images lay; the digest of their
+    files stays."""
     config = row["config"]
     return {**row, "config": {**config, "data": {**config["data"], "path": None}}}
 

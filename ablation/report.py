@@ -15,7 +15,6 @@ from ablation.command.errors import NotYet
 from ablation.command.planning import plan
 from ablation.door import door, studies
 from ablation.judge.findings import table
-from ablation.judge.frame import is_search
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, style, write
 from ablation.show.forest import FOREST
@@ -24,29 +23,45 @@ from ablation.show.results import Results, note
 from ablation.show.searches import SEARCHES, grid_table
 from ablation.show.tables import results_rows, results_table, tables
 
+DRAWINGS = (*COMPARISONS, *SEARCHES)
+
 
 def report(results: Results) -> list[tuple[str, str]]:
-    """Write page, figures, tables and findings of one plan; returns (title, where it lies or the command that trains it) of each that it plans."""
-    asked = [(drawing, results.shown(drawing)) for drawing in (*COMPARISONS, *SEARCHES) if drawing.select(results.summary) is not None]
-    asked += [(FOREST, results.judged)] if results.judged is not None else []
+    """Write page, figures, tables and findings of one plan; returns (title, where it lies or the command that
+    trains it) of each that it plans."""
+    asked = [(drawing, results.shown(drawing)) for drawing in drawings_of(results)]
+    if results.judged is not None:
+        asked.append((FOREST, results.judged))
     drawn = [(drawing, shown) for drawing, shown in asked if shown is not None]
     where = {drawing.name: str(write(shown, drawing, results.folder)) for drawing, shown in drawn}
     yet = f"{'too few' if results.done else 'no'} records yet: {results.wanted.through('run')}"
     lines = [(drawing.title, where.get(drawing.name, yet)) for drawing, _ in asked]
-    if results.done:
-        results.folder.mkdir(parents=True, exist_ok=True)
-        results.frame.to_csv(results.folder / "runs.csv", index=False)
-        lines += [
-            *write_findings(results),
-            *write_fitted(results),
-            *(maps := write_activation_maps(results)),
-            ("Table", str(write_table(results_rows(results), results.folder))),
-            ("Page", str(write_page(results, drawn, [Path(path) for _, path in maps]))),
-        ]
-    return lines
+    return lines + write_tables(results, drawn) if results.done else lines
 
 
-def write_page(results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photographs: Sequence[Path]) -> Path:
+def drawings_of(results: Results) -> list[Drawing]:
+    """The figures that a study has rows for; a grid search has those of searches alone, since its arms are no
+    rules to compare."""
+    same_kind = [drawing for drawing in DRAWINGS if drawing.search == results.wanted.search]
+    return [drawing for drawing in same_kind if drawing.select(results.summary) is not None]
+
+
+def write_tables(
+    results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]]
+) -> list[tuple[str, str]]:
+    """All but the figures, of a plan with records; returns (title, where it lies)."""
+    results.folder.mkdir(parents=True, exist_ok=True)
+    results.frame.to_csv(results.folder / "runs.csv", index=False)
+    lines = write_findings(results) + write_fitted(results)
+    maps = write_activation_maps(results)
+    table = write_table(results_rows(results), results.folder)
+    page = write_page(results, drawn, [Path(path) for _, path in maps])
+    return [*lines, *maps, ("Table", str(table)), ("Page", str(page))]
+
+
+def write_page(
+    results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photographs: Sequence[Path]
+) -> Path:
     """The whole report as one HTML file; returns its path."""
     path = results.folder / "report.html"
     path.write_text(page(results, drawn, photographs))
@@ -58,21 +73,29 @@ def write_findings(results: Results) -> list[tuple[str, str]]:
     if not results.findings:
         return []
     (results.folder / "findings.md").write_text(tables(results.findings) + "\n")
-    table(results.findings).to_csv(results.folder / "findings.csv", index=False, float_format="%.6g")
+    table(results.findings).to_csv(
+        results.folder / "findings.csv", index=False, float_format="%.6g"
+    )
     return [("Findings", str(results.folder / "findings.md"))]
 
 
 def write_fitted(results: Results) -> list[tuple[str, str]]:
-    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of anything else nothing."""
-    if not is_search(results.summary) or results.missing or results.wanted.follows:
+    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of
+    anything else nothing."""
+    wanted = results.wanted
+    if not wanted.search or results.missing or wanted.follows:
         return []
     found = grid_table(results.frame, results.summary)
     best, region = found[found["best"]].iloc[0], found[found["region"]]
+    others = [name for name in region["rule"] if name != best["rule"]]
+    trained = f"{best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images"
+    lines = [
+        f"# Best of {len(found)} candidates after {trained}.",
+        f"# Not distinguishable from it: {', '.join(others) or 'none'}.",
+        *(f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")),
+    ]
     path = results.folder / "fitted.yaml"
-    words = [f"# Best of {len(found)} candidates after {best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images."]
-    words += [f"# Not distinguishable from it: {', '.join(name for name in region['rule'] if name != best['rule']) or 'none'}."]
-    words += [f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")]
-    path.write_text("\n".join(words) + "\n")
+    path.write_text("\n".join(lines) + "\n")
     return [(f"Best triple {best['rule']}", str(path))]
 
 
@@ -80,24 +103,43 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
     """Class activation maps of a study that keeps its weights; of any other nothing."""
     if not results.wanted.execution.keep_weights:
         return []
-    from ablation.show.activation import activation_figure, examples, maps_of  # torch, only where there are weights
+    # Torch, only where there are weights.
+    from ablation.show.activation import (
+        activation_figure,
+        examples,
+        maps_of,
+    )
 
-    first = {entry.arm: entry for entry in reversed(results.wanted.planned) if entry.run.id in results.done}
-    found = [maps for entry in reversed(first.values()) if (maps := maps_of(entry, results.wanted.execution))]
+    first = {
+        entry.arm: entry
+        for entry in reversed(results.wanted.planned)
+        if entry.run.id in results.done
+    }
+    found = [
+        maps
+        for entry in reversed(first.values())
+        if (maps := maps_of(entry, results.wanted.execution))
+    ]
     if not found:
         return []
     data = results.wanted.planned[0].run.data
     path = results.folder / "activation.png"
     with style():
-        figure = activation_figure(examples(data, results.wanted.execution.cache, data.native), found, note(results))
+        figure = activation_figure(
+            examples(data, results.wanted.execution.cache, data.native), found, note(results)
+        )
         figure.savefig(path, dpi=96, metadata={"Software": None})
     return [("Class activation maps (Fig. 7)", str(path))]
 
 
 def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:
     """The table of results as Markdown, CSV and LaTeX; returns the Markdown's path."""
-    (folder / "table.md").write_text(tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True) + "\n")
-    (folder / "table.tex").write_text(tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True) + "\n")
+    (folder / "table.md").write_text(
+        tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True) + "\n"
+    )
+    (folder / "table.tex").write_text(
+        tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True) + "\n"
+    )
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     return folder / "table.md"
 
@@ -108,8 +150,11 @@ def main() -> None:
 
 
 def show(words: list[str], multirun: bool) -> None:
-    """Report on what the overrides ask for, or on every study that ships; print the tables and where the figures are."""
-    chosen = multirun or any(word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words)
+    """Report on what the overrides ask for, or on every study that ships; print the tables and where the
+    figures are."""
+    chosen = multirun or any(
+        word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words
+    )
     lines: list[tuple[str, str, str]] = []
     for asked in [words] if chosen else [[*words, f"study={name}"] for name in studies()]:
         try:

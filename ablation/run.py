@@ -32,19 +32,27 @@ from ablation.runs.records import Record, record_path
 from ablation.runs.states import Busy, forgive, held, leave_reason
 from ablation.theory.cost import cost
 
-_faults: list[BaseException] = []  # of the single run of this process: Hydra would print more than one line about it
+# Of the single run of this process: Hydra would print more than one line about it.
+_faults: list[BaseException] = []
 
 
 def job(cfg: DictConfig) -> str | None:
-    """Train one run; returns what went wrong in one line, None for nothing. In a sweep the parent does the talking."""
+    """Train one run; returns what went wrong in one line, None for nothing. In a sweep the parent does the
+    talking."""
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        os.chdir(HydraConfig.get().runtime.cwd)  # where the command was given: Ray's workers start elsewhere
+        # Where the command was given: Ray's workers start elsewhere.
+        os.chdir(HydraConfig.get().runtime.cwd)
         if cfg.study.name and not sweeping:
-            raise ValueError(f"study={cfg.study.name} is many runs: give -m, or let its file say hydra: {{mode: MULTIRUN}}")
+            raise ValueError(
+                f"study={cfg.study.name} is many runs: give -m, or let its file say hydra: {{mode: MULTIRUN}}"
+            )
         entry, where = single(cfg), execution(cfg)
         if cfg.expect and cfg.expect != entry.run.id:
-            raise ValueError(f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed meanwhile; start the command again")
+            raise ValueError(
+                f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed "
+                "meanwhile; start the command again"
+            )
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE
@@ -75,7 +83,11 @@ def _train(entry: Planned, where: Execution) -> None:
 def _train_and_tell(entry: Planned, where: Execution) -> None:
     from ablation.train.execute import execute
 
-    print(f"{entry.label}: {entry.run.network.pixels} px, {cost(entry.run.network).macs:,} MACs, run {entry.run.id}", flush=True)
+    print(
+        f"{entry.label}: {entry.run.network.pixels} px, {cost(entry.run.network).macs:,} MACs, run "
+        f"{entry.run.id}",
+        flush=True,
+    )
     if held(where.runs, entry.run.id):
         print("another command is training it: waiting for its record", flush=True)
     with Progress([entry], where):
@@ -86,16 +98,28 @@ def _train_and_tell(entry: Planned, where: Execution) -> None:
 def result(entry: Planned, record: Record, path: str) -> str:
     """The readable result of one run."""
     network, real = entry.run.network, entry.point.realised
-    budget = "" if entry.point.budget is None else f", {entry.point.budget_error:+.1%} off {entry.point.budget:.3g}x"
-    accuracy = f"{record.accuracy:.1%} on the evaluation split, " if record.accuracy is not None else ""
+    budget = (
+        ""
+        if entry.point.budget is None
+        else f", {entry.point.budget_error:+.1%} off {entry.point.budget:.3g}x"
+    )
+    accuracy = (
+        f"{record.accuracy:.1%} on the evaluation split, " if record.accuracy is not None else ""
+    )
     rows = {
-        "coefficients": f"depth {real.depth:.3f}  width {real.width:.3f}  resolution {real.resolution:.3f}  (cost={entry.arm.cost}{budget})",
+        "coefficients": (
+            f"depth {real.depth:.3f}  width {real.width:.3f}  resolution {real.resolution:.3f}  "
+            f"(cost={entry.arm.cost}{budget})"
+        ),
         "depths": " ".join(map(str, network.layers)),
         "widths": " ".join(map(str, network.widths)),
         "pixels": f"{network.pixels}",
         "MACs": f"{record.macs:,}",
         "parameters": f"{record.params:,}",
-        "accuracy": f"{accuracy}{record.val_accuracy:.1%} validation, {record.train_accuracy:.1%} train ({record.status})",
+        "accuracy": (
+            f"{accuracy}{record.val_accuracy:.1%} validation, {record.train_accuracy:.1%} train "
+            f"({record.status})"
+        ),
         "seconds": f"{record.seconds:.1f} training, {record.total_seconds:.1f} in all",
         "images/s": f"{record.images_per_second:,.0f}",
         "record": path,
@@ -105,7 +129,8 @@ def result(entry: Planned, record: Record, path: str) -> str:
 
 
 def next_command(entry: Planned) -> str:
-    """What tells whether a network is better than its baseline: both with three seeds, in the words of this command."""
+    """What tells whether a network is better than its baseline: both with three seeds, in the words of this
+    command."""
     given = HydraConfig.get().overrides
     settled = ("phi", "seed", "devices", "expect")
     kept = [word for word in given.task if word.split("=")[0] not in settled]
@@ -143,6 +168,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from ablation.run import main as importable  # a job sent to another process must not live in __main__
+    # A job sent to another process must not live in __main__.
+    from ablation.run import (
+        main as importable,
+    )
 
     importable()

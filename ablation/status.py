@@ -1,4 +1,5 @@
-"""Show the state of every run of a command, live on a terminal while any of them is running: same overrides as ablation.run. Trains nothing.
+"""Show the state of every run of a command, live on a terminal while any of them is running: same overrides
+as ablation.run. Trains nothing.
 
 python -m ablation.status study=quick
 python -m ablation.status -m cost=matched scaling=depth,compound phi=0,1,2
@@ -30,13 +31,26 @@ def look(wanted: Plan) -> list[tuple[Planned, State]]:
 
 def table(wanted: Plan, states: list[tuple[Planned, State]]) -> str:
     """One line per run, then how many are in which state and how long it will take."""
-    rows = [[entry.label, entry.run.id, now.name, epochs(now), _percent(accuracy(now)), _note(entry, now)] for entry, now in states]
+    rows = [
+        [
+            entry.label,
+            entry.run.id,
+            now.name,
+            epochs(now),
+            _percent(accuracy(now)),
+            _note(entry, now),
+        ]
+        for entry, now in states
+    ]
     counts = Counter(now.name for _, now in states)
     left = time_left(states) if counts["running"] else ""
     ending = f"; about {left} left" if left else ""
     tally = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     head = ["run", "id", "state", "epochs", "accuracy", "note"]
-    return f"{tabulate(rows, headers=head, disable_numparse=True)}\n{wanted.name}: {len(states)} runs, {tally}{ending}"
+    return (
+        f"{tabulate(rows, headers=head, disable_numparse=True)}\n{wanted.name}: {len(states)} runs, "
+        f"{tally}{ending}"
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -49,7 +63,9 @@ def _note(entry: Planned, now: State) -> str:
         return f"{now.record.total_seconds:.0f} s"
     if now.name == "running" and now.progress:
         left = time_left([(entry, now)])
-        return f"on {now.progress['host']}, process {now.progress['pid']}" + (f", {left} left" if left else "")
+        return f"on {now.progress['host']}, process {now.progress['pid']}" + (
+            f", {left} left" if left else ""
+        )
     return now.reason
 
 

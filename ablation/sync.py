@@ -13,13 +13,23 @@ from ablation.command.planning import plan
 from ablation.door import door
 from ablation.train.tracking import check_server
 
-HEADER = 7  # bytes; W&B writes late, so that of a run that was killed early nothing more may be there
+HEADER = (
+    7  # bytes; W&B writes late, so that of a run that was killed early nothing more may be there
+)
 
 
 def offline(runs: Path) -> list[Path]:
-    """The folders that W&B wrote below a folder of records and has not uploaded, in the order in which they were begun."""
-    files = [*runs.glob("*/wandb/offline-run-*/*.wandb"), *runs.glob("studies/*/wandb/offline-run-*/*.wandb")]
-    waiting = [file.parent for file in files if file.stat().st_size > HEADER and not file.with_name(f"{file.name}.synced").exists()]
+    """The folders that W&B wrote below a folder of records and has not uploaded, in the order in which they
+    were begun."""
+    files = [
+        *runs.glob("*/wandb/offline-run-*/*.wandb"),
+        *runs.glob("studies/*/wandb/offline-run-*/*.wandb"),
+    ]
+    waiting = [
+        file.parent
+        for file in files
+        if file.stat().st_size > HEADER and not file.with_name(f"{file.name}.synced").exists()
+    ]
     return sorted(waiting, key=lambda folder: folder.name)
 
 
@@ -33,9 +43,14 @@ def show(words: list[str], multirun: bool) -> None:
     os.environ |= {"WANDB_SILENT": "true", "WANDB_MODE": "online"}
     check_server()
     command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
-    subprocess.run(command, env=os.environ | {"WANDB_SILENT": "false", "WANDB_DIR": str(runs)}, check=False)  # its status is 0 whatever happens
+    # Its status is 0 whatever happens.
+    subprocess.run(
+        command, env=os.environ | {"WANDB_SILENT": "false", "WANDB_DIR": str(runs)}, check=False
+    )
     if left := offline(runs):
-        raise ConnectionError(f"{len(left)} of {len(folders)} W&B runs were not uploaded; the same command goes on with these")
+        raise ConnectionError(
+            f"{len(left)} of {len(folders)} W&B runs were not uploaded; the same command goes on with these"
+        )
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Hydra accepts launchers from this namespace only: runs side by side on this machine, each in a process of its own (ablation.train.processes)."""
+"""Hydra accepts launchers from this namespace only: runs side by side on this machine, each in a process of
+its own (ablation.train.processes)."""
 
 from collections.abc import Sequence
 
@@ -22,16 +23,30 @@ class LocalLauncher(Launcher):
             within("hydra.launcher.n_jobs", n_jobs, 1)
         self.n_jobs = n_jobs
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """One answer per job, in order; that of a process that died is a failure with its reason."""
         setup_globals()
         width = self.n_jobs or self._capacity(job_overrides[0])
-        composed = (self._composed(overrides, number) for number, overrides in enumerate(job_overrides, initial_job_idx))
-        answers = side_by_side(_job, ((self.context, self.task, config) for config in composed), width)
-        return [answer if isinstance(answer, JobReturn) else JobReturn(status=JobStatus.FAILED, _return_value=answer) for answer in answers]
+        composed = (
+            self._composed(overrides, number)
+            for number, overrides in enumerate(job_overrides, initial_job_idx)
+        )
+        answers = side_by_side(
+            _job, ((self.context, self.task, config) for config in composed), width
+        )
+        return [
+            answer
+            if isinstance(answer, JobReturn)
+            else JobReturn(status=JobStatus.FAILED, _return_value=answer)
+            for answer in answers
+        ]
 
     def _capacity(self, overrides: Sequence[str]) -> int:
         """Asked of a fresh process: this one starts without torch, and the server stays without CUDA."""

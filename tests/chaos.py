@@ -1,4 +1,5 @@
-"""make chaos: a sweep whose workers and parents are killed at random, started again until it is done, then held against an undisturbed one.
+"""make chaos: a sweep whose workers and parents are killed at random, started again until it is done, then
+held against an undisturbed one.
 
 python -m tests.chaos [SEED]
 """
@@ -25,8 +26,21 @@ from tests.conftest import ROOT, SMALL, TINY
 from tests.test_training import untimed
 
 WORDS = [
-    *["scaling=width,depth", "phi=-1,1", "seed=0,1,2", *TINY, "recipe.epochs=8", "wandb.mode=disabled"],
-    *["recipe.ema=0.9", "recipe.dropout=0.2", "recipe.drop_path=0.2", "recipe.shift=0.1", "recipe.crop=0.5"],
+    *[
+        "scaling=width,depth",
+        "phi=-1,1",
+        "seed=0,1,2",
+        *TINY,
+        "recipe.epochs=8",
+        "wandb.mode=disabled",
+    ],
+    *[
+        "recipe.ema=0.9",
+        "recipe.dropout=0.2",
+        "recipe.drop_path=0.2",
+        "recipe.shift=0.1",
+        "recipe.crop=0.5",
+    ],
 ]
 KILLS = 24  # then it may finish
 PAUSE = (0.1, 1.5)  # seconds until the next one
@@ -36,13 +50,26 @@ WAYS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
 
 def start(words: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "ignore", "-m", "ablation.run", "-m", *words, f"hydra.launcher.n_jobs={AT_ONCE}"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "ablation.run",
+        "-m",
+        *words,
+        f"hydra.launcher.n_jobs={AT_ONCE}",
+    ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def kill_one(wanted: Plan, parent: int, chance: random.Random) -> str | None:
     """Kill a running worker, or its parent; returns what was killed, None where nothing ran."""
-    running = [now for entry in wanted.planned if (now := state(wanted.execution, entry.run)).name == "running" and now.progress]
+    running = [
+        now
+        for entry in wanted.planned
+        if (now := state(wanted.execution, entry.run)).name == "running" and now.progress
+    ]
     if not running:
         return None
     time.sleep(chance.uniform(*PAUSE))
@@ -55,7 +82,8 @@ def kill_one(wanted: Plan, parent: int, chance: random.Random) -> str | None:
 
 
 def torment(wanted: Plan, words: list[str], chance: random.Random) -> Counter[str]:
-    """Start the sweep again and again, killing at random, until it says it is done; returns what was killed, and the starts."""
+    """Start the sweep again and again, killing at random, until it says it is done; returns what was killed,
+    and the starts."""
     killed: Counter[str] = Counter()
     starts = 0
     while True:
@@ -77,7 +105,10 @@ def main() -> int:
         folder = Path(name)
         shapes.SIZES = SMALL
         decoded(Data("shapes", shapes.CLASSES, shapes.SIDE), folder / "cache")
-        calm, rough = ([*WORDS, f"runs={folder / runs}", f"cache={folder / 'cache'}"] for runs in ("calm", "rough"))
+        calm, rough = (
+            [*WORDS, f"runs={folder / runs}", f"cache={folder / 'cache'}"]
+            for runs in ("calm", "rough")
+        )
         with hydra():
             wanted = plan(rough)
         if start(calm).wait():
@@ -89,7 +120,8 @@ def main() -> int:
         differing = [run_id for run_id in runs if untimed(first[run_id]) != untimed(second[run_id])]
     print(", ".join(f"{count} {what}" for what, count in told.most_common()))
     print(
-        f"seed {seed}: {len(runs) - len(differing)} of {len(runs)} records equal those of the undisturbed sweep, {time.monotonic() - started:.0f} s"
+        f"seed {seed}: {len(runs) - len(differing)} of {len(runs)} records equal those of the undisturbed "
+        f"sweep, {time.monotonic() - started:.0f} s"
     )
     return 1 if differing else 0
 

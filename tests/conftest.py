@@ -1,4 +1,5 @@
-"""What the tests share: a network that trains in a second, records in a temporary folder, W&B off unless a test is about it."""
+"""What the tests share: a network that trains in a second, records in a temporary folder, W&B off unless a
+test is about it."""
 
 import os
 import re
@@ -21,13 +22,17 @@ TINY = (
 )
 
 
-FILES = dict(re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S))  # a user's own, as the guide has them
+# A user's own, as the guide has them.
+FILES = dict(
+    re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+)
 SMALL = {"train": 300, "evaluation": 100}
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it, so that none is rendered."""
+    """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it,
+    so that none is rendered."""
     from ablation.images import shapes
     from ablation.images.cache import decoded
     from ablation.runs.config import Data
@@ -61,11 +66,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def door(tmp_path: Path, cache: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m ablation.<name> words...` with records, figures and cache in temporary folders."""
 
-    def call(name: str, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        name: str, *words: str, check: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         folders = [f"runs={tmp_path / 'runs'}", f"results={tmp_path / 'results'}"]
-        environment = {**os.environ, "ABLATION_CACHE": str(cache), "PYTHONWARNINGS": "ignore", **env}
+        environment = {
+            **os.environ,
+            "ABLATION_CACHE": str(cache),
+            "PYTHONWARNINGS": "ignore",
+            **env,
+        }
         command = [sys.executable, "-m", f"ablation.{name}", *words, *folders]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 

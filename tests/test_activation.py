@@ -35,13 +35,18 @@ def test_examples_are_the_first_evaluation_image_of_each_class(cache: Path) -> N
     found = examples(DATA, cache, 32, count=4)
     assert found.labels.tolist() == [0, 4, 7, 11]
     images, labels = shapes.render("evaluation", 100, 0)
-    for pixels, label in zip(examples(DATA, cache, 96, count=4).pixels, found.labels.tolist(), strict=True):
+    for pixels, label in zip(
+        examples(DATA, cache, 96, count=4).pixels, found.labels.tolist(), strict=True
+    ):
         assert np.array_equal(pixels, images[np.flatnonzero(labels == label)[0]])
 
 
 def test_kept_weights_give_maps_at_every_resolution(tmp_path: Path, cache: Path) -> None:
     execution = Execution(tmp_path, cache, accelerator="cpu", wandb="disabled", keep_weights=True)
-    arms = [Arm("baseline", "nominal", coefficients=Coefficients()), Arm("resolution", "nominal", coefficients=Coefficients(resolution=1.5))]
+    arms = [
+        Arm("baseline", "nominal", coefficients=Coefficients()),
+        Arm("resolution", "nominal", coefficients=Coefficients(resolution=1.5)),
+    ]
     planned = expand(MINI, arms, RECIPE, DATA, [0])
     assert maps_of(planned[0], execution) is None
     for entry in planned:

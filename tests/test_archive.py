@@ -1,4 +1,5 @@
-"""Records in one Parquet file: they count as records, they travel, and the study they belong to needs no images to be judged."""
+"""Records in one Parquet file: they count as records, they travel, and the study they belong to needs no
+images to be judged."""
 
 import dataclasses
 import subprocess
@@ -11,7 +12,15 @@ from ablation import pack
 from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.runs.config import Data
-from ablation.runs.records import Record, archive_path, read_archive, read_record, record_path, write_archive, write_record
+from ablation.runs.records import (
+    Record,
+    archive_path,
+    read_archive,
+    read_record,
+    record_path,
+    write_archive,
+    write_record,
+)
 from tests.conftest import ROOT
 from tests.test_run_identity import some_record, some_run
 
@@ -26,7 +35,11 @@ def archive(folder: Path, *records: Record) -> None:
 
 def test_a_record_comes_back_equal(tmp_path: Path) -> None:
     run = some_run()
-    record = some_record(run, history=({"epoch": 1, "train/loss": None}, {"epoch": 2, "val/accuracy": 0.5}), accuracy=None)
+    record = some_record(
+        run,
+        history=({"epoch": 1, "train/loss": None}, {"epoch": 2, "val/accuracy": 0.5}),
+        accuracy=None,
+    )
     archive(tmp_path, record)
     again = read_record(tmp_path, run)
     assert again is not None
@@ -51,7 +64,9 @@ def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
 
 def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
     archive_path(tmp_path).write_bytes(b"PAR1 cut short")
-    with pytest.raises(ValueError, match=r"records.parquet is no archive of records .*copy it again"):
+    with pytest.raises(
+        ValueError, match=r"records.parquet is no archive of records .*copy it again"
+    ):
         read_record(tmp_path, some_run())
 
 
@@ -59,7 +74,10 @@ def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
     words = [*TWO, f"runs={tmp_path / 'runs'}", f"results={tmp_path}"]
     with hydra():
         first, second = (entry.run for entry in plan(words).planned)
-        with pytest.raises(ValueError, match="sweep has no record below .*runs; python -m ablation.run -m scaling=width"):
+        with pytest.raises(
+            ValueError,
+            match="sweep has no record below .*runs; python -m ablation.run -m scaling=width",
+        ):
             pack.show(words, True)
         config = {"data": {"path": "/home/me/photographs", "files": "0123456789ab"}}
         write_record(tmp_path / "runs", some_record(first, config=config))
@@ -69,12 +87,18 @@ def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
         pack.show(words, True)
     packed = read_archive(tmp_path / "sweep")
     assert set(packed) == {first.id, second.id}
-    assert [row["config"]["data"] for row in packed.values()] == [{"path": None, "files": "0123456789ab"}] * 2  # no folder travels
+    # No folder travels.
+    assert [row["config"]["data"] for row in packed.values()] == [
+        {"path": None, "files": "0123456789ab"}
+    ] * 2
     assert "1 of the 2 runs of sweep, 2 in all" in capsys.readouterr().out
 
 
 def test_records_module_reads_no_parquet_where_there_is_no_archive(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from ablation import archive; archive.read_archive(pathlib.Path(sys.argv[1])); sys.exit('pyarrow' in sys.modules)"
+    code = (
+        "import sys, pathlib; from ablation.runs import records; "
+        "records.read_archive(pathlib.Path(sys.argv[1])); sys.exit('pyarrow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
 
 
@@ -83,19 +107,34 @@ def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"12345")
     at_hand = Data("mine", 3, 96, path=str(tmp_path))
     pinned = Data("mine", 3, 96, files=str(at_hand.identity()["files"]))
-    assert pinned.identity() == at_hand.identity() == dataclasses.replace(pinned, path=str(tmp_path)).identity()
-    with pytest.raises(ValueError, match=r"its files \(.*\) are not mine's \(0123456789ab\); .*data.files=null"):
+    assert (
+        pinned.identity()
+        == at_hand.identity()
+        == dataclasses.replace(pinned, path=str(tmp_path)).identity()
+    )
+    with pytest.raises(
+        ValueError, match=r"its files \(.*\) are not mine's \(0123456789ab\); .*data.files=null"
+    ):
         dataclasses.replace(at_hand, files="0123456789ab").identity()
 
 
-SHIPPED = sorted(path.parent for images in ("reference", "shapes") for path in (ROOT / "results" / images).glob("*/records.parquet"))
+SHIPPED = sorted(
+    path.parent
+    for images in ("reference", "shapes")
+    for path in (ROOT / "results" / images).glob("*/records.parquet")
+)
 
 
-@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+@pytest.mark.parametrize(
+    "folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
+)
 def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
     size = "reference" if folder.parent.name == "reference" else "small"
     with hydra():
-        planned = {entry.run.id for entry in plan([f"study={folder.name}", f"size={size}", f"runs={folder}"]).planned}
+        planned = {
+            entry.run.id
+            for entry in plan([f"study={folder.name}", f"size={size}", f"runs={folder}"]).planned
+        }
     found = read_archive(folder)
     assert set(found) <= planned
     assert {row["config"]["data"]["path"] for row in found.values()} == {None}
@@ -105,5 +144,8 @@ def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
 def test_images_that_lie_nowhere_are_asked_for() -> None:
     from ablation.images.sources import open_source
 
-    with pytest.raises(ValueError, match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER"):
+    with pytest.raises(
+        ValueError,
+        match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER",
+    ):
         open_source(Data("mine", 3, 96, files="0123456789ab"))

@@ -13,7 +13,8 @@ from ablation.judge.paper import FIGURE_3, FIGURE_8
 from ablation.judge.recount import ABOVE_OWN, AS_PRINTED, ON_B0
 from ablation.show import audit_page
 
-# Counted outside this project: convolutions and classifier without bias, depth rounded up, channels to multiples of 8, SAME padding.
+# Counted outside this project: convolutions and classifier without bias, depth rounded up, channels to
+# multiples of 8, SAME padding.
 TABLE_3 = {
     ("mobilenet-v1", "baseline"): 0.569,
     ("mobilenet-v1", "width"): 2.216,
@@ -33,8 +34,8 @@ FIGURE_3_ON_B0 = {
     "depth": (0.3858, 0.7823, 1.1787, 1.5751, 2.3680, 3.1609),
     "resolution": (0.3858, 0.7184, 0.8933, 1.1289, 1.4578, 1.9231, 2.4469),
 }
-# The phi that depth, width and input side of the released table imply, and d w^2 r^2 against counted multiples of B0 (tensorflow/tpu issue 390
-# discusses the first; both worked out by hand).
+# The phi that depth, width and input side of the released table imply, and d w^2 r^2 against counted
+# multiples of B0 (tensorflow/tpu issue 390 discusses the first; both worked out by hand).
 IMPLIED = {
     "b1": (0.52, 0.00, 0.49, 1.26, 1.78),
     "b2": (1.00, 1.00, 1.07, 1.96, 2.58),
@@ -48,9 +49,20 @@ IMPLIED = {
 
 def test_released_networks_cost_what_is_printed_within_5_percent() -> None:
     table = recount.table_2().set_index("model")
-    assert list(table["counted"].round(4)) == [0.3858, 0.6868, 0.9936, 1.8271, 4.3938, 10.2664, 19.0676, 37.7459]
+    assert list(table["counted"].round(4)) == [
+        0.3858,
+        0.6868,
+        0.9936,
+        1.8271,
+        4.3938,
+        10.2664,
+        19.0676,
+        37.7459,
+    ]
     assert table["ratio"].sub(1).abs().max() == pytest.approx(0.046, abs=5e-4)
-    assert table.loc["b2", ["printed_mparams", "counted_mparams"]].tolist() == pytest.approx([9.2, 9.109994])
+    assert table.loc["b2", ["printed_mparams", "counted_mparams"]].tolist() == pytest.approx(
+        [9.2, 9.109994]
+    )
 
 
 def test_the_released_coefficients_are_no_powers() -> None:
@@ -68,7 +80,9 @@ def test_a_phi_that_rounds_to_the_released_coefficients_does() -> None:
         for phi in (row.phi_low + 1e-9, row.phi_high - 1e-9):
             assert (round(1.2**phi, 1), round(1.1**phi, 1)) == (row.depth, row.width)
         outside = (row.phi_low - 1e-3, row.phi_high + 1e-3)
-        assert all((round(1.2**phi, 1), round(1.1**phi, 1)) != (row.depth, row.width) for phi in outside)
+        assert all(
+            (round(1.2**phi, 1), round(1.1**phi, 1)) != (row.depth, row.width) for phi in outside
+        )
 
 
 def test_phi_is_not_cost() -> None:
@@ -91,11 +105,14 @@ def test_table_7_gives_compound_14_to_24_percent_more() -> None:
     assert [round(value, 3) for value in table["counted"]] == [0.386, 1.575, 1.450, 1.538, 1.800]
     excess = table.loc[["depth", "width", "resolution"], "excess"]
     assert [round(100 * value) for value in excess] == [14, 24, 17]
-    # From 1.8 GFLOPs to 1.142819 times that on the depth line, between its points at 1.8497 (78.99 %) and 2.7492 (80.00 %).
+    # From 1.8 GFLOPs to 1.142819 times that on the depth line, between its points at 1.8497 (78.99 %) and
+    # 2.7492 (80.00 %).
     after = 78.99 + 1.01 * math.log(1.8 * 1.142819 / 1.8497) / math.log(2.7492 / 1.8497)
     before = 78.84 + 0.15 * math.log(1.8 / 1.3999) / math.log(1.8497 / 1.3999)
     assert table.loc["depth", "worth"] == pytest.approx(after - before, abs=1e-5)
-    assert table.loc["depth", "lead_at_equal"] == pytest.approx(81.1 - 79.0 - (after - before), abs=1e-5)
+    assert table.loc["depth", "lead_at_equal"] == pytest.approx(
+        81.1 - 79.0 - (after - before), abs=1e-5
+    )
 
 
 def test_figure_3_has_another_baseline() -> None:
@@ -112,7 +129,8 @@ def test_figure_8_joins_the_points_of_figure_3_to_b0() -> None:
         assert line[0][1:] == (0.39, 76.10)
         if rule != "compound":
             known = {point[1:] for point in FIGURE_3[rule]}
-            assert {point[1:] for point in line[1:]} - known <= {(5.2097, 80.02)}  # beyond the right edge of the figure
+            # Beyond the right edge of the figure.
+            assert {point[1:] for point in line[1:]} - known <= {(5.2097, 80.02)}
             assert FIGURE_3[rule][0][1] == pytest.approx(0.500, abs=5e-4)
 
 
@@ -147,13 +165,20 @@ def test_one_model_has_several_accuracies() -> None:
 SENTENCES = {
     audit_page.on_table_2: "farthest off is B4, 4.39 against 4.2 GFLOPs",
     audit_page.on_implied_phi: "B7 has phi = 6.21 by depth, 7.27 by width, 7.05 by resolution",
-    audit_page.on_nominal_cost: "at phi = 1 counts 2.57 times the baseline's FLOPs, +29% of 2^phi, and at phi = 7 103 times, -20%",
+    audit_page.on_nominal_cost: (
+        "at phi = 1 counts 2.57 times the baseline's FLOPs, +29% of 2^phi, and at phi = 7 103 times, "
+        "-20%"
+    ),
     audit_page.on_table_3: "Exchanged, the printed numbers are within 0.9% and 0.5% of the counted",
     audit_page.on_table_7: "14, 24 and 17 % more",
-    audit_page.on_figure_3: "start at 0.500 GFLOPs; B0 counts 0.386, so the figure's baseline costs 1.30 times as much",
+    audit_page.on_figure_3: (
+        "start at 0.500 GFLOPs; B0 counts 0.386, so the figure's baseline costs 1.30 times as much"
+    ),
     audit_page.on_figure_8: "by 2.6, 2.6 and 2.4 points",
     audit_page.on_repeated: "9 of the 16 steps",
-    audit_page.on_printings: "from B0 to B3 it gains 3.8 (Table 7), 4.8 (Table 2 of v1) and 4.5 (of v5) points",
+    audit_page.on_printings: (
+        "from B0 to B3 it gains 3.8 (Table 7), 4.8 (Table 2 of v1) and 4.5 (of v5) points"
+    ),
 }
 
 
@@ -164,7 +189,9 @@ def test_sentences_say_what_the_tables_hold(maker: object) -> None:
     assert "nan" not in f"{item.found} {item.follows} {item.does_not}"
 
 
-def test_the_door_writes_page_tables_and_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_door_writes_page_tables_and_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with hydra():
         audit.show([f"results={tmp_path}"], False)
     folder, shown = tmp_path / "audit", capsys.readouterr().out
@@ -174,6 +201,11 @@ def test_the_door_writes_page_tables_and_figure(tmp_path: Path, capsys: pytest.C
     for item in audit_page.items():
         assert f"## {item.title}" in page
         assert item.found in page and item.found in shown
-        pd.testing.assert_frame_equal(pd.read_csv(folder / f"{item.table.__name__}.csv"), item.table(), check_dtype=False, rtol=1e-5)
+        pd.testing.assert_frame_equal(
+            pd.read_csv(folder / f"{item.table.__name__}.csv"),
+            item.table(),
+            check_dtype=False,
+            rtol=1e-5,
+        )
     for ending in ("png", "svg", "csv"):
         assert (folder / f"figure_8_points.{ending}").stat().st_size > 100

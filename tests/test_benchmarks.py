@@ -1,4 +1,5 @@
-"""Ours against something else: turns, ratios and goals, the file they lie in; and that what ours is held against does the same work."""
+"""Ours against something else: turns, ratios and goals, the file they lie in; and that what ours is held
+against does the same work."""
 
 import dataclasses
 import json
@@ -11,12 +12,25 @@ from PIL import Image
 from ablation import bench
 from ablation.images.batches import normalise
 from ablation.images.splits import Images
-from ablation.measure.benchmarks import Benchmark, benchmarks_path, in_turn, read_benchmarks, write_benchmarks
+from ablation.measure.benchmarks import (
+    Benchmark,
+    benchmarks_path,
+    in_turn,
+    read_benchmarks,
+    write_benchmarks,
+)
 from ablation.measure.rivals import Pictures, bare_rate, usual_rate, write_jpegs
 from ablation.runs.config import Execution
 from tests.test_run_identity import some_run
 
-RATES = Benchmark("training", "images/s", ours=(90.0, 220.0, 100.0), against="a loop", theirs=(100.0, 200.0, 50.0), goal=1.1)
+RATES = Benchmark(
+    "training",
+    "images/s",
+    ours=(90.0, 220.0, 100.0),
+    against="a loop",
+    theirs=(100.0, 200.0, 50.0),
+    goal=1.1,
+)
 SECONDS = Benchmark("a start", "s", ours=(2.0, 1.0, 4.0), goal=2.0)
 
 
@@ -29,33 +43,73 @@ def test_calls_take_turns() -> None:
 def test_a_ratio_is_of_one_round_and_more_is_better_but_of_seconds_less() -> None:
     assert RATES.values == (0.9, 1.1, 2.0)
     assert (RATES.median, RATES.met, dataclasses.replace(RATES, goal=1.2).met) == (1.1, True, False)
-    assert (SECONDS.median, SECONDS.met, dataclasses.replace(SECONDS, goal=1.9).met) == (2.0, True, False)
+    assert (SECONDS.median, SECONDS.met, dataclasses.replace(SECONDS, goal=1.9).met) == (
+        2.0,
+        True,
+        False,
+    )
     assert dataclasses.replace(RATES, goal=None).met is None
 
 
 def test_a_file_keeps_what_is_not_measured_again(tmp_path: Path) -> None:
     write_benchmarks(tmp_path, "Some CPU @ 2 GHz", {"a": RATES, "b": SECONDS})
-    write_benchmarks(tmp_path, "Some CPU @ 2 GHz", {"b": dataclasses.replace(SECONDS, ours=[1.23456])})
+    write_benchmarks(
+        tmp_path, "Some CPU @ 2 GHz", {"b": dataclasses.replace(SECONDS, ours=[1.23456])}
+    )
     path = tmp_path / "bench" / "some-cpu-2-ghz.json"
     assert path == benchmarks_path(tmp_path, "Some CPU @ 2 GHz")
     found = read_benchmarks(tmp_path, "Some CPU @ 2 GHz")
     assert (found["a"].median, found["b"].ours) == (1.1, [1.235])
     assert read_benchmarks(tmp_path, "another") == {}
     path.write_text(json.dumps({"a": {"what": "training"}}))
-    with pytest.raises(ValueError, match="some-cpu-2-ghz.json holds no benchmarks of this version.*delete it"):
+    with pytest.raises(
+        ValueError, match="some-cpu-2-ghz.json holds no benchmarks of this version.*delete it"
+    ):
         read_benchmarks(tmp_path, "Some CPU @ 2 GHz")
 
 
 def test_the_table_says_goal_and_whether_it_is_met() -> None:
     lines = bench.table({"step": RATES, "start": SECONDS}).splitlines()
-    assert lines[2].split() == ["step", "100", "images/s", "100", "images/s", "1.10", "0.9", "to", "2", "in", "3", "at", "least", "1.1", "yes"]
-    assert lines[3].split() == ["start", "2", "s", "1", "to", "4", "in", "3", "at", "most", "2", "yes"]
+    assert lines[2].split() == [
+        "step",
+        "100",
+        "images/s",
+        "100",
+        "images/s",
+        "1.10",
+        "0.9",
+        "to",
+        "2",
+        "in",
+        "3",
+        "at",
+        "least",
+        "1.1",
+        "yes",
+    ]
+    assert lines[3].split() == [
+        "start",
+        "2",
+        "s",
+        "1",
+        "to",
+        "4",
+        "in",
+        "3",
+        "at",
+        "most",
+        "2",
+        "yes",
+    ]
     assert lines[4:] == ["step: training; theirs: a loop", "start: a start"]
 
 
 def test_the_usual_pipeline_sees_the_same_images(tmp_path: Path) -> None:
-    shade = torch.arange(6, dtype=torch.uint8).mul(40)  # one colour each, which JPEG keeps to a few of 255
-    images = Images(shade[:, None, None, None].repeat(1, 16, 16, 3), torch.tensor([0, 1, 2, 0, 1, 2]))
+    # One colour each, which JPEG keeps to a few of 255.
+    shade = torch.arange(6, dtype=torch.uint8).mul(40)
+    images = Images(
+        shade[:, None, None, None].repeat(1, 16, 16, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    )
     files = write_jpegs(images, tmp_path)
     with Image.open(files[0]) as picture:
         assert picture.size == (16, 16)
@@ -63,7 +117,9 @@ def test_the_usual_pipeline_sees_the_same_images(tmp_path: Path) -> None:
     for index in range(6):
         pixels, label = pictures[index]
         assert label == images.labels[index]
-        torch.testing.assert_close(pixels, normalise(images.pixels[index : index + 1, :8, :8])[0], atol=0.05, rtol=0)
+        torch.testing.assert_close(
+            pixels, normalise(images.pixels[index : index + 1, :8, :8])[0], atol=0.05, rtol=0
+        )
 
 
 def test_rivals_train(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Images: the embedded set, decoding, splits, resizing, augmentation, and each way in which a source can be broken."""
+"""Images: the embedded set, decoding, splits, resizing, augmentation, and each way in which a source can be
+broken."""
 
 import dataclasses
 import io
@@ -28,19 +29,31 @@ def picture(seed: int, width: int = 40, height: int = 30) -> bytes:
     return out.getvalue()
 
 
-def write_parquet(path: Path, count: int = 20, labels: list[int] | None = None, broken: tuple[int, ...] = (), width: int = 40) -> None:
+def write_parquet(
+    path: Path,
+    count: int = 20,
+    labels: list[int] | None = None,
+    broken: tuple[int, ...] = (),
+    width: int = 40,
+) -> None:
     import datasets
 
-    rows = [{"bytes": b"not an image" if i in broken else picture(i, width), "path": f"img{i}.png"} for i in range(count)]
+    rows = [
+        {"bytes": b"not an image" if i in broken else picture(i, width), "path": f"img{i}.png"}
+        for i in range(count)
+    ]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    table = datasets.Dataset.from_dict({"image": rows, "label": labels or [i % 2 for i in range(count)]}, features=features)
+    table = datasets.Dataset.from_dict(
+        {"image": rows, "label": labels or [i % 2 for i in range(count)]}, features=features
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_parquet(path)
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
-    """A local Parquet data set of 20 + 10 noise pictures of 40 x 30 px in two classes; its label column is stated."""
+    """A local Parquet data set of 20 + 10 noise pictures of 40 x 30 px in two classes; its label column is
+    stated."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
@@ -73,11 +86,20 @@ def test_every_class_differs_in_outline_or_texture_only() -> None:
 
 def test_load_splits_without_overlap_and_holds_validation_out_of_train(cache: Path) -> None:
     splits = load(SHAPES, 32, cache)
-    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [100, 50, 100]
-    seen = [image.numpy().tobytes() for part in (splits.train, splits.validation, splits.evaluation) for image in part.pixels]
+    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [
+        100,
+        50,
+        100,
+    ]
+    seen = [
+        image.numpy().tobytes()
+        for part in (splits.train, splits.validation, splits.evaluation)
+        for image in part.pixels
+    ]
     assert len(set(seen)) == 250
     bigger = load(dataclasses.replace(SHAPES, train_size=200), 32, cache)
-    assert torch.equal(bigger.validation.pixels, splits.validation.pixels)  # whatever the training set, the same validation images
+    # Whatever the training set, the same validation images.
+    assert torch.equal(bigger.validation.pixels, splits.validation.pixels)
 
 
 def test_the_evaluation_split_stays_closed(cache: Path) -> None:
@@ -106,14 +128,25 @@ def test_resizing_is_antialiased_and_rounds_in_float32() -> None:
     small = resize(native, np.array([0, 2]), 24)
     assert small.shape == (2, 24, 24, 3)
     assert small.float().std() < 25 and small.float().mean().item() == pytest.approx(127.5, abs=2)
-    exact = torch.nn.functional.interpolate(torch.from_numpy(native[:1]).permute(0, 3, 1, 2).float(), size=(24, 24), mode="bilinear", antialias=True)
+    exact = torch.nn.functional.interpolate(
+        torch.from_numpy(native[:1]).permute(0, 3, 1, 2).float(),
+        size=(24, 24),
+        mode="bilinear",
+        antialias=True,
+    )
     assert torch.equal(small[:1].permute(0, 3, 1, 2), exact.round().to(torch.uint8))
     assert torch.equal(resize(native, np.array([1]), 96)[0], torch.from_numpy(native[1]))
 
 
-def test_a_folder_of_parquet_files_is_decoded_square_at_native_size(source: Data, tmp_path: Path) -> None:
+def test_a_folder_of_parquet_files_is_decoded_square_at_native_size(
+    source: Data, tmp_path: Path
+) -> None:
     splits = load(source, 24, tmp_path / "cache")
-    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [15, 5, 10]
+    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [
+        15,
+        5,
+        10,
+    ]
     folder = decoded(source, tmp_path / "cache")
     expected, shorter = square(picture(3), 24)
     assert shorter == 30
@@ -129,7 +162,11 @@ def test_a_folder_of_class_folders_needs_no_official_split(tmp_path: Path) -> No
             path.write_bytes(picture(i))
     data = Data("set", 2, 24, path=str(tmp_path / "set"), validation_size=4)
     splits = load(data, 24, tmp_path / "cache")
-    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [12, 4, 4]
+    assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [
+        12,
+        4,
+        4,
+    ]
     assert set(splits.train.labels.tolist()) == {0, 1}
     assert describe(dataclasses.asdict(data)) == {"classes": 2, "native": 30}
 
@@ -137,25 +174,35 @@ def test_a_folder_of_class_folders_needs_no_official_split(tmp_path: Path) -> No
 def test_half_a_parquet_file_is_named(source: Data, tmp_path: Path) -> None:
     file = Path(source.path or "") / "train-00000-of-00001.parquet"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match="train-00000-of-00001.parquet is not a whole Parquet file"):
+    with pytest.raises(
+        ValueError, match="train-00000-of-00001.parquet is not a whole Parquet file"
+    ):
         load(source, 24, tmp_path / "cache")
 
 
 def test_images_that_do_not_decode_are_named_and_counted(source: Data, tmp_path: Path) -> None:
     write_parquet(Path(source.path or "") / "train-00000-of-00001.parquet", broken=(4, 7, 8))
-    with pytest.raises(ValueError, match=r"3 of 20 images in train do not decode, first img4.png \(row 4: "):
+    with pytest.raises(
+        ValueError, match=r"3 of 20 images in train do not decode, first img4.png \(row 4: "
+    ):
         load(source, 24, tmp_path / "cache")
     assert not (tmp_path / "cache" / "about.json").exists()
 
 
 def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> None:
-    write_parquet(Path(source.path or "") / "train-00000-of-00001.parquet", labels=[0, 1, 2, *[0] * 17])
-    with pytest.raises(ValueError, match="1 of 20 labels in train lie outside the 2 classes, first 2 in row 2"):
+    write_parquet(
+        Path(source.path or "") / "train-00000-of-00001.parquet", labels=[0, 1, 2, *[0] * 17]
+    )
+    with pytest.raises(
+        ValueError, match="1 of 20 labels in train lie outside the 2 classes, first 2 in row 2"
+    ):
         load(source, 24, tmp_path / "cache")
 
 
 def test_images_smaller_than_native_are_refused(source: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="20 of 20 images in train are smaller than data.native=48 px"):
+    with pytest.raises(
+        ValueError, match="20 of 20 images in train are smaller than data.native=48 px"
+    ):
         load(dataclasses.replace(source, native=48), 24, tmp_path / "cache")
 
 
@@ -166,14 +213,19 @@ def test_columns_that_cannot_be_found_are_named(source: Data, tmp_path: Path) ->
         load(dataclasses.replace(source, evaluation="dev"), 24, tmp_path / "cache")
 
 
-def test_a_name_that_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datasets
 
     def away(*args: object) -> None:
         raise ConnectionError("no network\nand a long story")
 
     monkeypatch.setattr(datasets, "load_dataset", away)
-    with pytest.raises(ValueError, match="data.name=owner/none could not be opened: no network; check name and network"):
+    with pytest.raises(
+        ValueError,
+        match="data.name=owner/none could not be opened: no network; check name and network",
+    ):
         load(Data("owner/none", 2, 24), 24, tmp_path)
 
 
@@ -190,7 +242,15 @@ def test_the_real_photographs_load(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "shared" / "data" / "imagenette"
     if not folder.is_dir():
         pytest.skip("Imagenette-96 does not lie beside the checkout")
-    data = Data("frgfm/imagenette", 10, 96, path=str(folder), train_size=200, validation_size=100, evaluation_size=100)
+    data = Data(
+        "frgfm/imagenette",
+        10,
+        96,
+        path=str(folder),
+        train_size=200,
+        validation_size=100,
+        evaluation_size=100,
+    )
     splits = load(data, 32, tmp_path)
     assert splits.evaluation is not None
     assert splits.train.pixels.shape == (200, 32, 32, 3)
@@ -200,14 +260,25 @@ def test_the_real_photographs_load(tmp_path: Path) -> None:
     assert about["digest"] == splits.digest
 
 
-def batches(epoch: int = 0, seed: int = 0, recipe: Recipe = RECIPE, count: int = 40) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    pixels = torch.arange(count * 20 * 20 * 3, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(count, 20, 20, 3)
+def batches(
+    epoch: int = 0, seed: int = 0, recipe: Recipe = RECIPE, count: int = 40
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    pixels = (
+        torch.arange(count * 20 * 20 * 3, dtype=torch.int64)
+        .remainder(251)
+        .to(torch.uint8)
+        .reshape(count, 20, 20, 3)
+    )
     return list(Batches(Images(pixels, torch.arange(count)), recipe, seed, lambda: epoch))
 
 
 def test_batches_depend_on_seed_and_epoch_alone() -> None:
     same, again, later, other = batches(), batches(), batches(epoch=1), batches(seed=1)
-    assert all(torch.equal(a, b) for one, two in zip(same, again, strict=True) for a, b in zip(one, two, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for one, two in zip(same, again, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
     assert not torch.equal(same[0][1], later[0][1])
     assert not torch.equal(same[0][1], other[0][1])
 
@@ -226,17 +297,28 @@ def test_without_augmentation_a_batch_holds_the_images_themselves() -> None:
 
 
 def test_every_augmented_image_is_a_shift_or_a_mirror_of_its_own() -> None:
-    pixels = torch.randint(0, 255, (32, 20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 255, (32, 20, 20, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     flipped = set()
     for images, labels in Batches(Images(pixels, torch.arange(32)), RECIPE, 0, lambda: 0):
         for image, label in zip(images, labels, strict=True):
-            padded = torch.nn.functional.pad(normalise(pixels[label][None]), (2, 2, 2, 2), mode="reflect")[0]
+            padded = torch.nn.functional.pad(
+                normalise(pixels[label][None]), (2, 2, 2, 2), mode="reflect"
+            )[0]
             found = [
                 mirror
                 for mirror in (False, True)
                 for y in range(5)
                 for x in range(5)
-                if torch.equal(image, (padded[:, y : y + 20, x : x + 20].flip(2) if mirror else padded[:, y : y + 20, x : x + 20]))
+                if torch.equal(
+                    image,
+                    (
+                        padded[:, y : y + 20, x : x + 20].flip(2)
+                        if mirror
+                        else padded[:, y : y + 20, x : x + 20]
+                    ),
+                )
             ]
             assert len(found) == 1
             flipped |= set(found)
@@ -246,32 +328,52 @@ def test_every_augmented_image_is_a_shift_or_a_mirror_of_its_own() -> None:
 def test_crops_cover_the_stated_area_and_the_whole_image_is_itself() -> None:
     boxes = random_boxes(2000, 0.08, torch.Generator().manual_seed(0))
     height, width, y, x = boxes.T
-    assert (height * width).min() > 0.05 and (height * width).mean().item() == pytest.approx(0.54, abs=0.05)
+    assert (height * width).min() > 0.05 and (height * width).mean().item() == pytest.approx(
+        0.54, abs=0.05
+    )
     assert ((y - height / 2) > -1e-6).all() and ((x + width / 2) < 1 + 1e-6).all()
     images = torch.randn(4, 3, 16, 16)
-    assert torch.allclose(crop(images, torch.tensor([[1.0, 1.0, 0.5, 0.5]]).repeat(4, 1)), images, atol=1e-5)
+    assert torch.allclose(
+        crop(images, torch.tensor([[1.0, 1.0, 0.5, 0.5]]).repeat(4, 1)), images, atol=1e-5
+    )
     corner = crop(images, torch.tensor([[0.5, 0.5, 0.25, 0.75]]).repeat(4, 1))
     assert torch.allclose(corner.mean((2, 3)), images[:, :, :8, 8:].mean((2, 3)), atol=0.15)
 
 
 def test_normalisation_is_imagenets() -> None:
     grey = normalise(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8))
-    assert grey[0, :, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], rel=1e-5)
+    assert grey[0, :, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in zip(MEAN, STD, strict=True)], rel=1e-5
+    )
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 where readers start
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded:DeprecationWarning"
+)  # of Python 3.12 where readers start
 @pytest.mark.parametrize("detail", [None, 16])
 def test_streamed_batches_are_those_of_memory_bit_for_bit(cache: Path, detail: int | None) -> None:
     recipe, data = dataclasses.replace(RECIPE, crop=0.3), dataclasses.replace(SHAPES, detail=detail)
     size = 3 * 32**2 * 250
-    held, streamed = load(data, 32, cache, room=size), load(data, 32, cache, room=size - 1, readers=2)
-    assert (type(held.train), type(streamed.train), type(streamed.evaluation)) == (Images, Streamed, Streamed)
+    held, streamed = (
+        load(data, 32, cache, room=size),
+        load(data, 32, cache, room=size - 1, readers=2),
+    )
+    assert (type(held.train), type(streamed.train), type(streamed.evaluation)) == (
+        Images,
+        Streamed,
+        Streamed,
+    )
     for epoch in range(2):
-        both = (list(Batches(split.train, recipe, 0, lambda epoch=epoch: epoch)) for split in (held, streamed))
+        both = (
+            list(Batches(split.train, recipe, 0, lambda epoch=epoch: epoch))
+            for split in (held, streamed)
+        )
         for ours, theirs in zip(*both, strict=True):
             assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
     order = torch.arange(len(held.evaluation))
-    for ours, theirs in zip(held.evaluation.batches(order, 32), streamed.evaluation.batches(order, 32), strict=True):
+    for ours, theirs in zip(
+        held.evaluation.batches(order, 32), streamed.evaluation.batches(order, 32), strict=True
+    ):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
     assert torch.equal(held.train.head(7).labels, streamed.train.head(7).labels)
 

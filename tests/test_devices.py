@@ -1,4 +1,5 @@
-"""Where runs compute: one run over several processes equals one process; GPUs are locked, shared where asked, and never doubled."""
+"""Where runs compute: one run over several processes equals one process; GPUs are locked, shared where asked,
+and never doubled."""
 
 import contextlib
 import dataclasses
@@ -29,16 +30,20 @@ from tests.test_faults import command
 from tests.test_resume import HARD, epoch_of, wait_for, weights
 from tests.test_training import planned, untimed
 
-ALIKE = dataclasses.replace(HARD, epochs=3, dropout=0.0, drop_path=0.0)  # masks differ between processes
+# Masks differ between processes.
+ALIKE = dataclasses.replace(HARD, epochs=3, dropout=0.0, drop_path=0.0)
 
 
 @pytest.fixture
 def execution(tmp_path: Path, cache: Path) -> Execution:
-    return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True)
+    return Execution(
+        tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True
+    )
 
 
 def test_two_processes_train_what_one_does(execution: Execution, tmp_path: Path) -> None:
-    """Same order, augmentation, batch-norm statistics, clipping and averages; sums are rounded in another order, so within tolerance."""
+    """Same order, augmentation, batch-norm statistics, clipping and averages; sums are rounded in another
+    order, so within tolerance."""
     entry = planned(ALIKE)
     split = dataclasses.replace(execution, runs=tmp_path / "split", devices=2)
     one, two = execute(entry, execution), execute(entry, split)
@@ -52,7 +57,9 @@ def test_two_processes_train_what_one_does(execution: Execution, tmp_path: Path)
         torch.testing.assert_close(theirs[name], tensor, rtol=1e-2, atol=1e-4, msg=name)
 
 
-def test_a_split_run_that_lost_a_process_ends_as_if_it_had_not(execution: Execution, tmp_path: Path) -> None:
+def test_a_split_run_that_lost_a_process_ends_as_if_it_had_not(
+    execution: Execution, tmp_path: Path
+) -> None:
     entry, split = planned(HARD), dataclasses.replace(execution, devices=2)
     undisturbed = dataclasses.replace(split, runs=tmp_path / "undisturbed")
 
@@ -81,7 +88,14 @@ def normed(rank: int, port: int, images: Tensor, wanted: Tensor) -> tuple[Tensor
     out = norm(own)
     (out * wanted.chunk(2)[rank]).sum().backward()
     distributed.all_reduce(norm.weight.grad)
-    found = (out.detach(), own.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    found = (
+        out.detach(),
+        own.grad,
+        norm.weight.grad,
+        norm.running_mean,
+        norm.running_var,
+        norm.num_batches_tracked,
+    )
     distributed.barrier()
     return tuple(tensor.numpy() for tensor in found)
 
@@ -96,24 +110,47 @@ def test_a_synchronised_norm_is_batch_norm_over_all_processes() -> None:
     out = norm(whole)
     (out * wanted).sum().backward()
     for rank, found in enumerate(halves):
-        expected = (out.chunk(2)[rank], whole.grad.chunk(2)[rank], norm.weight.grad, norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        expected = (
+            out.chunk(2)[rank],
+            whole.grad.chunk(2)[rank],
+            norm.weight.grad,
+            norm.running_mean,
+            norm.running_var,
+            norm.num_batches_tracked,
+        )
         for theirs, ours in zip(expected, found, strict=True):
-            torch.testing.assert_close(torch.from_numpy(ours), theirs.detach(), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                torch.from_numpy(ours), theirs.detach(), rtol=1e-4, atol=1e-4
+            )
 
 
-def test_a_single_run_is_split_by_a_word_and_a_sweep_refuses_with_the_way_out(tmp_path: Path, cache: Path) -> None:
-    words = ["devices=2", "phi=-1", "accelerator=cpu", *TINY, f"runs={tmp_path}", f"cache={cache}", "wandb.mode=disabled"]
+def test_a_single_run_is_split_by_a_word_and_a_sweep_refuses_with_the_way_out(
+    tmp_path: Path, cache: Path
+) -> None:
+    words = [
+        "devices=2",
+        "phi=-1",
+        "accelerator=cpu",
+        *TINY,
+        f"runs={tmp_path}",
+        f"cache={cache}",
+        "wandb.mode=disabled",
+    ]
     told = command(*words)
     assert (told.status, told.err) == (0, "")
     [record] = tmp_path.glob("*/record.json")
     assert str(record) in told.out and json.loads(record.read_text())["devices"] == 2
     refused = command("-m", *words)
     assert refused.status == 1
-    assert refused.err.startswith("error: devices=2: in a sweep each run has one device; split a single run (no -m, no study=), or")
+    assert refused.err.startswith(
+        "error: devices=2: in a sweep each run has one device; split a single run (no -m, no study=), or"
+    )
 
 
 def test_a_batch_that_does_not_split_is_refused(execution: Execution) -> None:
-    with pytest.raises(Died, match="devices=3: recipe.batch_size=16 does not split into equal parts"):
+    with pytest.raises(
+        Died, match="devices=3: recipe.batch_size=16 does not split into equal parts"
+    ):
         execute(planned(), dataclasses.replace(execution, devices=3))
     assert read_record(execution.runs, planned().run) is None
 
@@ -123,7 +160,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs of 80 GiB, as far as locks can tell."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    properties = [types.SimpleNamespace(uuid=f"GPU-{index}", total_memory=80 * 2**30) for index in (0, 1)]
+    properties = [
+        types.SimpleNamespace(uuid=f"GPU-{index}", total_memory=80 * 2**30) for index in (0, 1)
+    ]
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties[index])
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, index: None)
 
@@ -132,7 +171,11 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def taken(execution: Execution, count: int) -> Iterator[list[int]]:
     """The GPUs of so many runs at once."""
     with contextlib.ExitStack() as stack:
-        yield [device.index for _ in range(count) for device in stack.enter_context(devices_of(execution))]
+        yield [
+            device.index
+            for _ in range(count)
+            for device in stack.enter_context(devices_of(execution))
+        ]
 
 
 @pytest.mark.usefixtures("gpus")
@@ -169,21 +212,35 @@ def test_a_split_run_takes_all_its_gpus_or_none(execution: Execution) -> None:
     where = dataclasses.replace(execution, accelerator="gpu", devices=2)
     with devices_of(where) as both:
         assert [device.index for device in both] == [0, 1]
-    with pytest.raises(ValueError, match="devices=3: torch sees 2 GPUs here"), devices_of(dataclasses.replace(where, devices=3)):
+    with (
+        pytest.raises(ValueError, match="devices=3: torch sees 2 GPUs here"),
+        devices_of(dataclasses.replace(where, devices=3)),
+    ):
         pass
-    with pytest.raises(ValueError, match="devices=2 gpu_memory=10: a run over several GPUs has each to itself"):
+    with pytest.raises(
+        ValueError, match="devices=2 gpu_memory=10: a run over several GPUs has each to itself"
+    ):
         dataclasses.replace(where, gpu_memory=10.0)
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cores_are_those_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    for content, expected in {"250000 100000": 2, "50000 100000": 1, "max 100000": 64, "": 64}.items():
+    for content, expected in {
+        "250000 100000": 2,
+        "50000 100000": 1,
+        "max 100000": 64,
+        "": 64,
+    }.items():
         (tmp_path / "cpu.max").write_text(content)
         monkeypatch.setattr(devices, "QUOTA", tmp_path / "cpu.max")
         assert cores() == expected
 
 
-def test_images_have_a_quarter_of_what_a_run_has(execution: Execution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_images_have_a_quarter_of_what_a_run_has(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(devices, "LIMIT", limit)
     limit.write_text("max\n")
@@ -192,14 +249,19 @@ def test_images_have_a_quarter_of_what_a_run_has(execution: Execution, monkeypat
     monkeypatch.setattr(devices, "capacity", lambda execution: 4)
     cpu = torch.device("cpu")
     assert devices.image_room(execution, cpu) == 2**28 / 4 / 4
-    assert [devices.image_room(dataclasses.replace(execution, resident=choice), cpu) for choice in (True, False)] == [math.inf, 0]
+    assert [
+        devices.image_room(dataclasses.replace(execution, resident=choice), cpu)
+        for choice in (True, False)
+    ] == [math.inf, 0]
     monkeypatch.setattr(devices, "memory", lambda index: 80.0)
     gpu = torch.device("cuda", 0)
     assert devices.image_room(execution, gpu) == 20 * devices.GIB
     assert devices.image_room(dataclasses.replace(execution, gpu_memory=8), gpu) == 2 * devices.GIB
 
 
-def test_a_machine_without_gpus_says_so(execution: Execution, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_gpus_says_so(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="accelerator=gpu: torch sees no CUDA device here"):
         execute(planned(), dataclasses.replace(execution, accelerator="gpu"))

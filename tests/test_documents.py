@@ -1,4 +1,5 @@
-"""README, guide, docs and notebooks: every command in them is real, and every file that they name is there."""
+"""README, guide, docs and notebooks: every command in them is real, and every file that they name is
+there."""
 
 import re
 import shlex
@@ -14,20 +15,44 @@ from ablation.door import hydra
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *NOTEBOOKS]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *NOTEBOOKS,
+]
 MAKEFILE = (ROOT / "Makefile").read_text()
 STUDIES = re.search(r"^STUDIES := (.*)$", MAKEFILE, re.M)[1].split()  # type: ignore[index]
-TARGETS = {word for line in re.findall(r"^([a-z-]+(?: [a-z-]+)*):", MAKEFILE, re.M) for word in line.split()} | set(STUDIES)
+TARGETS = {
+    word
+    for line in re.findall(r"^([a-z-]+(?: [a-z-]+)*):", MAKEFILE, re.M)
+    for word in line.split()
+} | set(STUDIES)
 VARIABLES = set(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE))
 DOORS = ("run", "plan", "status", "report", "bench", "audit", "pack", "sync")
-OTHERS = (".", "export", "eval", "pip", "pre-commit", "jupyter", "scancel", ".venv-ray/bin/ray", "tests/clusters/slurm.sh")  # not ours to check
+# Not ours to check.
+OTHERS = (
+    ".",
+    "export",
+    "eval",
+    "pip",
+    "pre-commit",
+    "jupyter",
+    "scancel",
+    ".venv-ray/bin/ray",
+    "tests/clusters/slurm.sh",
+)
 
 
 def text(path: Path) -> str:
     """A document, of a notebook what is written in it; its code cells are run by tests/test_notebooks.py."""
     if path.suffix == ".md":
         return path.read_text()
-    return "\n\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    return "\n\n".join(
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    )
 
 
 def commands(path: Path) -> list[str]:
@@ -42,7 +67,9 @@ EVERY = [(path.name, command) for path in DOCUMENTS for command in commands(path
 
 
 def test_there_are_commands_to_check() -> None:
-    assert {name for name, _ in EVERY} == {path.name for path in DOCUMENTS} - {"2-your-own-data.ipynb"}
+    assert {name for name, _ in EVERY} == {path.name for path in DOCUMENTS} - {
+        "2-your-own-data.ipynb"
+    }
     assert len(EVERY) > 60
 
 
@@ -53,7 +80,12 @@ def test_every_command_is_real_and_plans(document: str, command: str, folder: Pa
         assert {word for word in words if "=" not in word} <= TARGETS
         assert {word.split("=")[0] for word in words if "=" in word} <= VARIABLES
         studies = [f"study={word}" for word in words if word in STUDIES]
-        added = [override for word in words if word.startswith("ARGS=") for override in word.removeprefix("ARGS=").split()]
+        added = [
+            override
+            for word in words
+            if word.startswith("ARGS=")
+            for override in word.removeprefix("ARGS=").split()
+        ]
         added and planned([*studies, *added])
     elif program.endswith("python") and words[1] == "pytest":
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
@@ -79,9 +111,15 @@ def planned(words: list[str]) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_file_that_a_document_names_is_there(path: Path) -> None:
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text(path)) if not link.startswith("http")]
+    links = [
+        link.partition("#")[0]
+        for link in re.findall(r"\]\(([^)\s]+)\)", text(path))
+        if not link.startswith("http")
+    ]
     named = re.findall(r"`((?:ablation|conf|docs|notebooks|tests)/[\w./-]*)`", text(path))
-    assert [link for link in links if not (path.parent / link).exists()] + [name for name in named if not (ROOT / name).exists()] == []
+    assert [link for link in links if not (path.parent / link).exists()] + [
+        name for name in named if not (ROOT / name).exists()
+    ] == []
 
 
 def test_the_readme_is_short() -> None:

@@ -28,7 +28,11 @@ Door = Callable[..., subprocess.CompletedProcess[str]]
 
 def planned(*words: str) -> list[dict[str, object]]:
     with hydra():
-        return [entry.row() | {"overrides": job.overrides, "label": entry.label} for job in plan(words).jobs for entry in [job.planned]]
+        return [
+            entry.row() | {"overrides": job.overrides, "label": entry.label}
+            for job in plan(words).jobs
+            for entry in [job.planned]
+        ]
 
 
 def test_help_is_short_and_names_what_people_need(door: Door) -> None:
@@ -38,15 +42,21 @@ def test_help_is_short_and_names_what_people_need(door: Door) -> None:
     assert choices["study"].split(", ") == studies()
     assert choices["baseline"].split(", ") == sorted([*BASELINES, "file"])
     assert {"compound", "fitted", "published"} <= set(choices["scaling"].split(", "))
-    assert {"shapes", "custom"} <= set(choices["data"].split(", ")) and {"short", "paper"} <= set(choices["recipe"].split(", "))
+    assert {"shapes", "custom"} <= set(choices["data"].split(", ")) and {"short", "paper"} <= set(
+        choices["recipe"].split(", ")
+    )
     examples = re.findall(r"^  ablation (\S.*?)(?:   .*)?$", shown, re.M)
     assert len(examples) == 4
     for example in examples:
-        assert planned(*(word for word in example.split() if word != "-m" and not word.startswith("hydra/")))
+        assert planned(
+            *(word for word in example.split() if word != "-m" and not word.startswith("hydra/"))
+        )
 
 
 @pytest.mark.parametrize("name", ["plan", "status", "report", "bench", "audit", "sync"])
-def test_help_of_the_other_doors_says_what_they_do_and_shows_commands(door: Door, name: str) -> None:
+def test_help_of_the_other_doors_says_what_they_do_and_shows_commands(
+    door: Door, name: str
+) -> None:
     shown = door(name, "--help").stdout
     assert f"\npython -m ablation.{name}" in shown
     assert shown.splitlines()[-1] == "Groups and settings: python -m ablation.run --help"
@@ -66,13 +76,36 @@ done
 def test_tab_completion_in_bash() -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     lines = ["ablation scaling=dep", "ablation phi=1 study=grid", "ablation recipe.learn"]
-    done = subprocess.run(["bash", "-c", COMPLETE, "bash", *lines], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["scaling=depth", "study=grid-search", "recipe.learning_rate="]
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash", *lines],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "scaling=depth",
+        "study=grid-search",
+        "recipe.learning_rate=",
+    ]
 
 
-def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(door: Door, tmp_path: Path) -> None:
+def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(
+    door: Door, tmp_path: Path
+) -> None:
     first = door("run", "scaling=compound", "phi=1", *TINY)
-    for word in ("coefficients", "depths", "widths", "pixels", "MACs", "parameters", "accuracy", "seconds", "images/s", "record"):
+    for word in (
+        "coefficients",
+        "depths",
+        "widths",
+        "pixels",
+        "MACs",
+        "parameters",
+        "accuracy",
+        "seconds",
+        "images/s",
+        "record",
+    ):
         assert re.search(rf"^  {word} +\S", first.stdout, re.M), word
     [record] = (tmp_path / "runs").glob("*/record.json")
     assert str(record) in first.stdout
@@ -85,7 +118,9 @@ def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(door: Door
     }
 
 
-def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door: Door, tmp_path: Path) -> None:
+def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(
+    door: Door, tmp_path: Path
+) -> None:
     words = ["-m", "cost=matched", "scaling=depth,width", "phi=0,1", "seed=0,1", *TINY]
     first = door("run", *words)
     records = list((tmp_path / "runs").glob("*/record.json"))
@@ -94,7 +129,10 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door:
     lines = re.findall(r"^run \d of 6 .*accuracy +[\d.]+%.* left$", first.stdout, re.M)
     assert len(lines) == 6, first.stdout
     assert re.search(r"^baseline +32 +[\d,]+( +[\d.]+%){3} +2$", first.stdout, re.M)
-    assert "6 of 6 runs done; figures and table: python -m ablation.report -m cost=matched" in first.stdout
+    assert (
+        "6 of 6 runs done; figures and table: python -m ablation.report -m cost=matched"
+        in first.stdout
+    )
     records[0].unlink()
     second = door("run", *words)
     assert "sweep: 6 runs, 5 done, 1 to train" in second.stdout
@@ -102,7 +140,9 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(door:
     assert len(rows) == 8 and all(row["done"] for row in rows)
     report = door("report", *words)
     assert "no records" not in report.stdout
-    assert len(re.findall(r"^(?:depth|width) +[01] +matched .*% to .*%  +2", report.stdout, re.M)) == 4
+    assert (
+        len(re.findall(r"^(?:depth|width) +[01] +matched .*% to .*%  +2", report.stdout, re.M)) == 4
+    )
     for name in ("single", "gain", "compound"):
         for ending in ("png", "svg", "csv"):
             assert (tmp_path / "results" / "sweep" / f"{name}.{ending}").stat().st_size > 100
@@ -120,18 +160,41 @@ def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path:
     assert done.returncode == 1
     head, missing, way_out = done.stderr.splitlines()
     assert head == "1 of 2 runs are missing"
-    assert re.match(r"  width phi=1 seed=0: failed, \S+/lock cannot be locked \(File exists\); set runs=", missing)
-    assert way_out.startswith("what is done is kept; this trains the rest: python -m ablation.run -m cost=matched scaling=width phi=0,1")
+    assert re.match(
+        r"  width phi=1 seed=0: failed, \S+/lock cannot be locked \(File exists\); set runs=",
+        missing,
+    )
+    assert way_out.startswith(
+        "what is done is kept; this trains the rest: python -m ablation.run -m cost=matched scaling=width "
+        "phi=0,1"
+    )
     assert (tmp_path / "runs" / rows[0]["run_id"] / "record.json").exists()
 
 
 def test_plan_gives_the_promised_fields(door: Door) -> None:
-    [row] = json.loads(door("plan", "scaling=compound", "phi=1.5", "cost=matched", "format=json").stdout)
-    promised = "rule phi cost depth width resolution depths widths pixels macs params activations budget_error done run_id"
+    [row] = json.loads(
+        door("plan", "scaling=compound", "phi=1.5", "cost=matched", "format=json").stdout
+    )
+    promised = (
+        "rule phi cost depth width resolution depths widths pixels macs params activations budget_error "
+        "done run_id"
+    )
     assert set(promised.split()) <= set(row)
-    assert (row["rule"], row["phi"], row["cost"], row["done"]) == ("compound", 1.5, "matched", False)
-    assert isinstance(row["depth"], float) and isinstance(row["depths"], list) and abs(row["budget_error"]) <= 0.05
-    assert "same network: depth phi=1 = coefficients" not in door("plan", "scaling=depth", "phi=1").stdout
+    assert (row["rule"], row["phi"], row["cost"], row["done"]) == (
+        "compound",
+        1.5,
+        "matched",
+        False,
+    )
+    assert (
+        isinstance(row["depth"], float)
+        and isinstance(row["depths"], list)
+        and abs(row["budget_error"]) <= 0.05
+    )
+    assert (
+        "same network: depth phi=1 = coefficients"
+        not in door("plan", "scaling=depth", "phi=1").stdout
+    )
 
 
 BAD = {
@@ -140,7 +203,10 @@ BAD = {
     "seed=-1": "seed=-1: must be from 0",
     "seed=1.5": "seed=1.5: expected a whole number",
     "ph=1": "ph: there is no such setting",
-    "cost=matched scaling.alpha=1 scaling.beta=1 scaling.gamma=1 phi=1": r"alpha\*beta\^2\*gamma\^2 = 1.*cost=nominal",
+    "cost=matched scaling.alpha=1 scaling.beta=1 scaling.gamma=1 phi=1": (
+        r"alpha\*beta\^2\*gamma\^2 = "
+        r"1.*cost=nominal"
+    ),
     "scaling=resolution phi=-3": "below the baseline's total stride of 16",
     "scaling=depth cost=matched phi=0.5": "no network of mini costs within 5% of 1.41",
     "scaling=resolution phi=4": "128 px is above the 96 px",
@@ -178,7 +244,10 @@ def test_doors_end_with_one_line_and_status_1(door: Door, door_name: str, tmp_pa
 def test_a_launcher_that_is_not_installed_is_named_with_the_way_out(door: Door) -> None:
     done = door("run", "-m", "hydra/launcher=ray", "seed=0,1", check=False)
     assert done.returncode == 1
-    assert done.stderr == "error: hydra-ray-launcher is not installed: pip install hydra-ray-launcher\n"
+    assert (
+        done.stderr
+        == "error: hydra-ray-launcher is not installed: pip install hydra-ray-launcher\n"
+    )
 
 
 @pytest.mark.parametrize("words", ["seed=-1", "scaling=depth cost=matched phi=0.5"])
@@ -189,7 +258,9 @@ def test_run_refuses_before_training(door: Door, words: str) -> None:
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF))
+)
 def test_every_shipped_config_composes_and_plans(path: Path, tmp_path: Path) -> None:
     group = path.relative_to(CONF).parent.as_posix().removeprefix(".")
     words = [f"{group}={path.stem}"] if group else []
@@ -204,15 +275,34 @@ def test_every_shipped_config_composes_and_plans(path: Path, tmp_path: Path) -> 
 
 
 def test_a_job_arrives_at_the_run_that_was_planned() -> None:
-    """Whatever a sweep plans, its overrides compose to the same run id: rules, own triples, coefficients, changed recipes."""
+    """Whatever a sweep plans, its overrides compose to the same run id: rules, own triples, coefficients,
+    changed recipes."""
     from hydra import compose
 
     studies = [
         ["study=quick", "recipe.epochs=1"],
         ["study=balance"],
-        ["study=quick", "study.rules=[{name: mine, alpha: 1.3, beta: 1.05, gamma: 1.2}]", "cost=nominal"],
-        ["scaling=compound,dWr", "scaling.alpha=1.3", "phi=-0.5,0.7", "seed=3,4", "data.train_size=100,200"],
-        ["scaling=published", "scaling.variant=b0,b1", "baseline=b0", "data=custom", "data.name=a/b", "data.classes=5", "data.native=300"],
+        [
+            "study=quick",
+            "study.rules=[{name: mine, alpha: 1.3, beta: 1.05, gamma: 1.2}]",
+            "cost=nominal",
+        ],
+        [
+            "scaling=compound,dWr",
+            "scaling.alpha=1.3",
+            "phi=-0.5,0.7",
+            "seed=3,4",
+            "data.train_size=100,200",
+        ],
+        [
+            "scaling=published",
+            "scaling.variant=b0,b1",
+            "baseline=b0",
+            "data=custom",
+            "data.name=a/b",
+            "data.classes=5",
+            "data.native=300",
+        ],
     ]
     with hydra():
         for words in studies:
@@ -242,7 +332,9 @@ def test_status_shows_the_state_of_every_run(door: Door, tmp_path: Path) -> None
     leave_reason(tmp_path / "runs", rows[0]["run_id"], "no luck")
     shown = door("status", *words).stdout
     assert re.search(r"^baseline seed=0 +\w{12} +failed +no luck$", shown, re.M)
-    assert re.search(r"^width phi=1 seed=0 +\w{12} +done +epoch 2 of 2 +[\d.]+% +\d+ s$", shown, re.M)
+    assert re.search(
+        r"^width phi=1 seed=0 +\w{12} +done +epoch 2 of 2 +[\d.]+% +\d+ s$", shown, re.M
+    )
     assert shown.splitlines()[-1] == "sweep: 2 runs, 1 failed, 1 done"
 
 
@@ -268,7 +360,9 @@ def test_report_names_the_command_for_what_has_no_records(door: Door) -> None:
 
 
 def test_make_help_lists_every_target() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     for target in re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M):
         assert target in shown
 

@@ -1,4 +1,5 @@
-"""What a user adds without touching the code: the files of CONTRIBUTING.md as they stand there, and what is wrong with bad ones."""
+"""What a user adds without touching the code: the files of CONTRIBUTING.md as they stand there, and what is
+wrong with bad ones."""
 
 import dataclasses
 import re
@@ -29,7 +30,9 @@ def planned(*words: str) -> Plan:
 
 def as_table(baseline: Baseline) -> dict[str, object]:
     """A baseline as its YAML file would say it."""
-    table = dataclasses.asdict(baseline.network) | {"stages": [dataclasses.asdict(stage) for stage in baseline.network.stages]}
+    table = dataclasses.asdict(baseline.network) | {
+        "stages": [dataclasses.asdict(stage) for stage in baseline.network.stages]
+    }
     del table["classes"]
     return table | {"rounding": dataclasses.asdict(baseline.rounding)}
 
@@ -39,7 +42,9 @@ def test_the_guide_has_a_file_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_shipped_baseline_written_as_a_file_is_the_same_network(name: str, tmp_path: Path) -> None:
+def test_a_shipped_baseline_written_as_a_file_is_the_same_network(
+    name: str, tmp_path: Path
+) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(as_table(BASELINES[name])))
     own = planned(f"baseline.path={tmp_path / 'own.yaml'}", "phi=0,1", "data.native=600").planned
     shipped = planned(f"baseline={name}", "phi=0,1", "data.native=600").planned
@@ -56,18 +61,30 @@ def test_a_recipe_and_a_study_of_ones_own_reach_every_job(folder: Path) -> None:
     words = ["--config-dir", "my", "study=deeper", "recipe=long"]
     with hydra():
         wanted = plan(arguments(words))
-        assert {(entry.run.recipe.epochs, entry.run.recipe.weight_decay) for entry in wanted.planned} == {(30, 0.0005)}
+        assert {
+            (entry.run.recipe.epochs, entry.run.recipe.weight_decay) for entry in wanted.planned
+        } == {(30, 0.0005)}
         assert {entry.arm.name for entry in wanted.planned} == {"depth", "mostly-depth"}
         for job in wanted.jobs:
             assert single(compose("config", list(job.overrides))).run == job.planned.run
 
 
-def test_a_sweep_of_all_that_is_ones_own(folder: Path, door: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_sweep_of_all_that_is_ones_own(
+    folder: Path, door: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     """Each door is given the same words in another folder than the guide's, so the paths are whole."""
-    own = ["--config-dir", str(folder / "my"), f"baseline.path={folder / 'tables' / 'mine.yaml'}", "recipe=long", *TINY]
+    own = [
+        "--config-dir",
+        str(folder / "my"),
+        f"baseline.path={folder / 'tables' / 'mine.yaml'}",
+        "recipe=long",
+        *TINY,
+    ]
     first = door("run", "study=deeper", *own, "study.phis=[0]", "study.seeds=[0]")
     assert first.stdout.splitlines()[0] == "deeper: 1 runs, 0 done, 1 to train"
-    again = shlex.split(re.search(r"figures and table: python -m ablation.report (.*)", first.stdout)[1])  # type: ignore[index]
+    again = shlex.split(
+        re.search(r"figures and table: python -m ablation.report (.*)", first.stdout)[1]
+    )  # type: ignore[index]
     assert door("status", *again).stdout.splitlines()[-1] == "deeper: 1 runs, 1 done"
     with hydra():
         [entry] = plan([*again, f"runs={folder / 'runs'}"]).planned[:1]
@@ -75,15 +92,24 @@ def test_a_sweep_of_all_that_is_ones_own(folder: Path, door: Callable[..., subpr
     assert entry.run.network.layers == (1, 2, 2)
 
 
-def test_a_study_that_would_train_one_run_says_what_is_missing(folder: Path, door: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    (folder / "my" / "study" / "deeper.yaml").write_text(FILES["my/study/deeper.yaml"].replace("hydra: {mode: MULTIRUN}", ""))
+def test_a_study_that_would_train_one_run_says_what_is_missing(
+    folder: Path, door: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (folder / "my" / "study" / "deeper.yaml").write_text(
+        FILES["my/study/deeper.yaml"].replace("hydra: {mode: MULTIRUN}", "")
+    )
     done = door("run", "--config-dir", str(folder / "my"), "study=deeper", check=False)
-    assert done.stderr == "error: study=deeper is many runs: give -m, or let its file say hydra: {mode: MULTIRUN}\n"
+    assert (
+        done.stderr
+        == "error: study=deeper is many runs: give -m, or let its file say hydra: {mode: MULTIRUN}\n"
+    )
 
 
 def test_the_file_names_the_baseline_and_only_its_content_the_run(folder: Path) -> None:
     (folder / "other.yaml").write_text(FILES["tables/mine.yaml"])
-    one, other = (planned(f"baseline.path={path}").planned[0] for path in ("tables/mine.yaml", "other.yaml"))
+    one, other = (
+        planned(f"baseline.path={path}").planned[0] for path in ("tables/mine.yaml", "other.yaml")
+    )
     assert (one.baseline, other.baseline, one.run.id) == ("mine", "other", other.run.id)
     (folder / "other.yaml").write_text(FILES["tables/mine.yaml"].replace("kernel: 5", "kernel: 7"))
     assert planned("baseline.path=other.yaml").planned[0].run.id != one.run.id
@@ -91,22 +117,49 @@ def test_the_file_names_the_baseline_and_only_its_content_the_run(folder: Path) 
 
 MINE = FILES["tables/mine.yaml"]
 BAD = {
-    "a kernel without a middle": (MINE.replace("kernel: 5", "kernel: 4"), "stage 2: kernel=4: a kernel has an odd side"),
+    "a kernel without a middle": (
+        MINE.replace("kernel: 5", "kernel: 4"),
+        "stage 2: kernel=4: a kernel has an odd side",
+    ),
     "no layers": (MINE.replace("layers: 1", "layers: 0"), "stage 1: layers=0: must be at least 1"),
-    "a word for a number": (MINE.replace("channels: 64", "channels: wide"), "stage 3: channels=wide: expected a whole number"),
-    "an unknown operator": (MINE.replace("mbconv, expand: 1", "dense, expand: 1"), "stage 1: operator=dense: choose one of separable, mbconv"),
-    "a column too many": (MINE.replace("layers: 1", "layers: 1, groups: 2"), "stage 1: groups: no such setting; there are operator"),
+    "a word for a number": (
+        MINE.replace("channels: 64", "channels: wide"),
+        "stage 3: channels=wide: expected a whole number",
+    ),
+    "an unknown operator": (
+        MINE.replace("mbconv, expand: 1", "dense, expand: 1"),
+        "stage 1: operator=dense: choose one of separable, mbconv",
+    ),
+    "a column too many": (
+        MINE.replace("layers: 1", "layers: 1, groups: 2"),
+        "stage 1: groups: no such setting; there are operator",
+    ),
     "a column too few": (MINE.replace("stride: 1, ", ""), "stage 1: stride is not set"),
-    "squeezed to more": (MINE.replace("squeeze: 0.25", "squeeze: 4", 1), "stage 1: squeeze=4.0: a fraction"),
-    "an unknown activation": (MINE + "activation: gelu\n", f"activation=gelu: choose one of {', '.join(ACTIVATIONS)}"),
+    "squeezed to more": (
+        MINE.replace("squeeze: 0.25", "squeeze: 4", 1),
+        "stage 1: squeeze=4.0: a fraction",
+    ),
+    "an unknown activation": (
+        MINE + "activation: gelu\n",
+        f"activation=gelu: choose one of {', '.join(ACTIVATIONS)}",
+    ),
     "no pixels": (MINE.replace("pixels: 32", ""), "pixels is not set"),
     "classes": (MINE + "classes: 7\n", "classes=7: the data say how many; leave it out"),
-    "a rounding that there is not": (MINE.replace("depth: nearest", "depth: down"), "rounding.depth=down: choose ceil"),
+    "a rounding that there is not": (
+        MINE.replace("depth: nearest", "depth: down"),
+        "rounding.depth=down: choose ceil",
+    ),
     "no table": ("just words", "a stage table is a mapping; its stages are a list of mappings"),
-    "no stages": ("pixels: 32\nstem: 16\n", "a stage table is a mapping; its stages are a list of mappings"),
+    "no stages": (
+        "pixels: 32\nstem: 16\n",
+        "a stage table is a mapping; its stages are a list of mappings",
+    ),
     "no rounding": (MINE + "rounding: 4\n", "its rounding is one"),
     "no YAML": ("pixels: [", "ParserError"),
-    "less than its strides": (MINE.replace("pixels: 32", "pixels: 4"), "below the baseline's total stride of 8"),
+    "less than its strides": (
+        MINE.replace("pixels: 32", "pixels: 4"),
+        "below the baseline's total stride of 8",
+    ),
 }
 
 
@@ -119,7 +172,9 @@ def test_a_bad_stage_table_is_named_with_its_file_and_row(fault: str, tmp_path: 
         planned(f"baseline.path={tmp_path / 'bad.yaml'}")
     line = one_line(caught.value)
     assert expected in line and "\n" not in line
-    assert fault == "less than its strides" or line.startswith(f"baseline.path={tmp_path / 'bad.yaml'}: ")
+    assert fault == "less than its strides" or line.startswith(
+        f"baseline.path={tmp_path / 'bad.yaml'}: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +184,10 @@ def test_a_bad_stage_table_is_named_with_its_file_and_row(fault: str, tmp_path: 
         (["baseline.path=none.yaml"], "baseline.path=none.yaml: no such file"),
         (["--config-dir", "none"], "--config-dir none: no such folder"),
         (["phi=1", "--config-dir"], "--config-dir: say which folder"),
-        (["--config-dir=my", "recipe=none"], "Could not find 'recipe/none'.*long, paper, reference, short"),
+        (
+            ["--config-dir=my", "recipe=none"],
+            "Could not find 'recipe/none'.*long, paper, reference, short",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(words: list[str], expected: str, folder: Path) -> None:
@@ -147,5 +205,11 @@ def test_a_file_does_not_pass_for_a_baseline_that_ships(tmp_path: Path) -> None:
 def test_own_configs_stand_where_hydra_takes_them() -> None:
     """Its flags must stay on one side of the overrides."""
     own = 'hydra.searchpath=["tests"]'
-    assert arguments(["-m", "--config-dir", "tests", "phi=1", "data.name=a/b"]) == ["-m", own, "data=custom", "phi=1", "data.name=a/b"]
+    assert arguments(["-m", "--config-dir", "tests", "phi=1", "data.name=a/b"]) == [
+        "-m",
+        own,
+        "data=custom",
+        "phi=1",
+        "data.name=a/b",
+    ]
     assert arguments(["--cfg", "job", "-cd", "tests"]) == ["--cfg", "job", own]

@@ -1,4 +1,5 @@
-"""What may happen to a sweep, each fault for real: nothing computed is lost, the other runs go on, the last lines say what is missing."""
+"""What may happen to a sweep, each fault for real: nothing computed is lost, the other runs go on, the last
+lines say what is missing."""
 
 import contextlib
 import dataclasses
@@ -75,17 +76,29 @@ def not_a_number() -> None:
 
     step = Classifier.training_step
 
-    def broken(self: Classifier, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+    def broken(
+        self: Classifier, batch: tuple[torch.Tensor, torch.Tensor], index: int
+    ) -> torch.Tensor:
         return step(self, batch, index) * (torch.nan if self.current_epoch else 1)
 
     Classifier.training_step = broken  # type: ignore[method-assign]
 
 
-FAULTS: list[Callable[[], None] | None] = [None, gpu_out_of_memory, host_out_of_memory, killed, disk_full, not_a_number, None]  # by seed
+# By seed.
+FAULTS: list[Callable[[], None] | None] = [
+    None,
+    gpu_out_of_memory,
+    host_out_of_memory,
+    killed,
+    disk_full,
+    not_a_number,
+    None,
+]
 
 
 def faulty(cfg: DictConfig) -> str | None:
-    """`ablation.run.job`, with the fault of its seed, in the process of its own that the launcher gives it."""
+    """`ablation.run.job`, with the fault of its seed, in the process of its own that the launcher gives
+    it."""
     if fault := FAULTS[cfg.seed]:
         fault()
     return run.job(cfg)
@@ -104,7 +117,11 @@ def command(*words: str, job: Callable[[DictConfig], str | None] | None = None) 
     """`python -m ablation.run` in this process, with another job in the place of its own."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", ["ablation.run", *words])
         patch.setenv("HYDRA_FULL_ERROR", "")
         patch.setattr(run, "job", job or run.job)
@@ -132,56 +149,96 @@ class Sweep:
 @pytest.fixture(scope="module")
 def struck(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Sweep:
     folder = tmp_path_factory.mktemp("struck")
-    words = ["-m", "scaling=width", "phi=-1", f"seed=range({len(FAULTS)})", *TINY, f"runs={folder / 'runs'}", f"cache={cache}", "wandb.mode=disabled"]
+    words = [
+        "-m",
+        "scaling=width",
+        "phi=-1",
+        f"seed=range({len(FAULTS)})",
+        *TINY,
+        f"runs={folder / 'runs'}",
+        f"cache={cache}",
+        "wandb.mode=disabled",
+    ]
     with hydra():
         wanted = plan(words[1:])
     ended = command(*words, job=faulty)
     reasons = [state(wanted.execution, entry.run).reason for entry in wanted.planned]
     return Sweep(
-        words, wanted.execution, wanted.planned, ended, reasons, read_records(wanted.execution.runs, [entry.run for entry in wanted.planned])
+        words,
+        wanted.execution,
+        wanted.planned,
+        ended,
+        reasons,
+        read_records(wanted.execution.runs, [entry.run for entry in wanted.planned]),
     )
 
 
 def test_the_other_runs_go_on_and_the_last_lines_say_what_is_missing(struck: Sweep) -> None:
     assert struck.ended.status == 1
-    assert {entry.run.seed for entry in struck.planned if entry.run.id in struck.records} == {0, 5, 6}
+    assert {entry.run.seed for entry in struck.planned if entry.run.id in struck.records} == {
+        0,
+        5,
+        6,
+    }
     lines = struck.ended.err.splitlines()
     assert lines[-6] == "4 of 7 runs are missing"
     for seed, line in zip((1, 2, 3, 4), lines[-5:-1], strict=True):
         assert line == f"  width phi=-1 seed={seed}: failed, {struck.reasons[seed]}"
-    assert lines[-1].startswith("what is done is kept; this trains the rest: python -m ablation.run -m scaling=width phi=-1")
+    assert lines[-1].startswith(
+        "what is done is kept; this trains the rest: python -m ablation.run -m scaling=width phi=-1"
+    )
 
 
 def test_gpu_out_of_memory_is_a_failure_with_its_reason_and_no_smaller_batch(struck: Sweep) -> None:
     assert struck.reasons[1].startswith(
-        "the GPU ran out of memory with recipe.batch_size=32 at 32 px; take a smaller recipe.batch_size for every run"
+        "the GPU ran out of memory with recipe.batch_size=32 at 32 px; take a smaller recipe.batch_size "
+        "for every run"
     )
-    trace = json.loads((struck.execution.runs / struck.planned[1].run.id / "failed.json").read_text())["trace"]
+    trace = json.loads(
+        (struck.execution.runs / struck.planned[1].run.id / "failed.json").read_text()
+    )["trace"]
     assert any("CUDA out of memory. Tried to allocate 2.00 GiB" in line for line in trace)
 
 
 def test_host_out_of_memory_is_a_failure_with_its_reason(struck: Sweep) -> None:
-    assert struck.reasons[2].startswith("this machine ran out of memory with recipe.batch_size=32 at 32 px")
+    assert struck.reasons[2].startswith(
+        "this machine ran out of memory with recipe.batch_size=32 at 32 px"
+    )
 
 
 def test_a_killed_worker_costs_one_run_and_says_so(struck: Sweep) -> None:
-    assert struck.reasons[3] == "its process was killed by SIGKILL, as the kernel does when memory runs out"
+    assert (
+        struck.reasons[3]
+        == "its process was killed by SIGKILL, as the kernel does when memory runs out"
+    )
     assert (struck.execution.runs / struck.planned[3].run.id / "checkpoint.pt").exists()
 
 
 def test_a_full_disk_is_named_with_the_way_out(struck: Sweep) -> None:
-    assert re.fullmatch(r"\S+/record.json could not be written \(File too large\); free some space or set runs=.*", struck.reasons[4])
+    assert re.fullmatch(
+        r"\S+/record.json could not be written \(File too large\); free some space or set runs=.*",
+        struck.reasons[4],
+    )
     assert not list((struck.execution.runs / struck.planned[4].run.id).glob(".*"))
 
 
 def test_a_loss_that_is_no_number_is_a_result(struck: Sweep) -> None:
     record = struck.records[struck.planned[5].run.id]
-    assert (record.status, record.train_loss, record.history[0]["train/loss"] > 0) == ("diverged", None, True)
+    assert (record.status, record.train_loss, record.history[0]["train/loss"] > 0) == (
+        "diverged",
+        None,
+        True,
+    )
     assert re.search(r"seed=5 +accuracy +\S+ +diverged", struck.ended.out)
 
 
-def test_the_same_command_finishes_and_nothing_shows_of_the_faults(struck: Sweep, tmp_path: Path) -> None:
-    stamps = {run_id: record_path(struck.execution.runs, run_id).stat().st_mtime_ns for run_id in struck.records}
+def test_the_same_command_finishes_and_nothing_shows_of_the_faults(
+    struck: Sweep, tmp_path: Path
+) -> None:
+    stamps = {
+        run_id: record_path(struck.execution.runs, run_id).stat().st_mtime_ns
+        for run_id in struck.records
+    }
     path = record_path(struck.execution.runs, struck.planned[0].run.id)
     path.write_bytes(path.read_bytes()[:300])
     ended = command(*struck.words)
@@ -197,8 +254,11 @@ def test_the_same_command_finishes_and_nothing_shows_of_the_faults(struck: Sweep
 
 
 @pytest.fixture
-def going(tmp_path: Path, cache: Path) -> Iterator[tuple[subprocess.Popen[str], list[Planned], Execution]]:
-    """A sweep of two long runs side by side, a process group of its own, once both are past their first epoch."""
+def going(
+    tmp_path: Path, cache: Path
+) -> Iterator[tuple[subprocess.Popen[str], list[Planned], Execution]]:
+    """A sweep of two long runs side by side, a process group of its own, once both are past their first
+    epoch."""
     words = [
         "-m",
         "scaling=width",
@@ -213,9 +273,21 @@ def going(tmp_path: Path, cache: Path) -> Iterator[tuple[subprocess.Popen[str], 
     with hydra():
         wanted = plan([*words[1:], "wandb.mode=disabled"])
     shell = [sys.executable, "-W", "ignore", "-m", "ablation.run", *words, "wandb.mode=disabled"]
-    process = subprocess.Popen(shell, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        shell,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        wait_for(lambda: all(state(wanted.execution, entry.run).progress.get("epoch", 0) for entry in wanted.planned))
+        wait_for(
+            lambda: all(
+                state(wanted.execution, entry.run).progress.get("epoch", 0)
+                for entry in wanted.planned
+            )
+        )
         yield process, wanted.planned, wanted.execution
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -233,11 +305,18 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize(
     ("number", "send", "status"),
-    [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143), (signal.SIGKILL, os.kill, -signal.SIGKILL)],
+    [
+        (signal.SIGINT, os.killpg, 130),
+        (signal.SIGTERM, os.kill, 143),
+        (signal.SIGKILL, os.kill, -signal.SIGKILL),
+    ],
     ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
 )
 def test_a_sweep_that_is_stopped_leaves_no_process_and_every_epoch(
-    number: int, send: Callable[[int, int], None], status: int, going: tuple[subprocess.Popen[str], list[Planned], Execution]
+    number: int,
+    send: Callable[[int, int], None],
+    status: int,
+    going: tuple[subprocess.Popen[str], list[Planned], Execution],
 ) -> None:
     process, entries, execution = going
     workers = [state(execution, entry.run).progress["pid"] for entry in entries]
@@ -249,34 +328,69 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_every_epoch(
     assert [state(execution, entry.run).name for entry in entries] == ["planned", "planned"]
     assert all((execution.runs / entry.run.id / "checkpoint.pt").exists() for entry in entries)
     if number != signal.SIGKILL:
-        assert err.splitlines()[:3] == ["2 of 2 runs are missing", *(f"  width phi=-1 seed={seed}: planned" for seed in (0, 1))], err
+        assert err.splitlines()[:3] == [
+            "2 of 2 runs are missing",
+            *(f"  width phi=-1 seed={seed}: planned" for seed in (0, 1)),
+        ], err
         [way_out] = err.splitlines()[3:]
-        assert way_out.startswith("what is done is kept; this trains the rest: python -m ablation.run -m scaling=width")
+        assert way_out.startswith(
+            "what is done is kept; this trains the rest: python -m ablation.run -m scaling=width"
+        )
         assert way_out.endswith("hydra.launcher.n_jobs=2")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_single_run_that_is_stopped_is_not_taken_for_a_finished_one(number: int, tmp_path: Path, cache: Path) -> None:
-    words = ["scaling=width", "phi=-1", *TINY, "recipe.epochs=2000", f"runs={tmp_path}", f"cache={cache}", "wandb.mode=disabled"]
+def test_a_single_run_that_is_stopped_is_not_taken_for_a_finished_one(
+    number: int, tmp_path: Path, cache: Path
+) -> None:
+    words = [
+        "scaling=width",
+        "phi=-1",
+        *TINY,
+        "recipe.epochs=2000",
+        f"runs={tmp_path}",
+        f"cache={cache}",
+        "wandb.mode=disabled",
+    ]
     with hydra():
         wanted = plan(words)
     shell = [sys.executable, "-W", "ignore", "-m", "ablation.run", *words]
-    process = subprocess.Popen(shell, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        shell, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: state(wanted.execution, wanted.planned[0].run).progress.get("epoch", 0) > 0)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (128 + number, "interrupted: the same command goes on from the last checkpoint\n")
+    assert (process.returncode, err) == (
+        128 + number,
+        "interrupted: the same command goes on from the last checkpoint\n",
+    )
     assert state(wanted.execution, wanted.planned[0].run).name == "planned"
 
 
 def test_two_sweeps_at_once_share_the_work(tmp_path: Path, cache: Path) -> None:
-    """Another command trains one of the runs and is killed; this one leaves it until last and takes over from its checkpoint."""
-    words = ["-m", "scaling=width", "phi=-1", "seed=0,1,2", *TINY, "recipe.epochs=15", f"runs={tmp_path}", f"cache={cache}", "wandb.mode=disabled"]
+    """Another command trains one of the runs and is killed; this one leaves it until last and takes over from
+    its checkpoint."""
+    words = [
+        "-m",
+        "scaling=width",
+        "phi=-1",
+        "seed=0,1,2",
+        *TINY,
+        "recipe.epochs=15",
+        f"runs={tmp_path}",
+        f"cache={cache}",
+        "wandb.mode=disabled",
+    ]
     with hydra():
         wanted = plan(words[1:])
     shared, others = wanted.planned[0], wanted.planned[1:]
     single = ["scaling=width", "phi=-1", *words[4:]]
-    other = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "ablation.run", *single], cwd=ROOT, stdout=subprocess.DEVNULL)
+    other = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "ablation.run", *single],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
     wait_for(lambda: state(wanted.execution, shared.run).progress.get("epoch", 0) > 0)
 
     def kill_when_alone() -> None:

@@ -9,11 +9,15 @@ from ablation.theory.scaling import Coefficients
 
 TRUTH = PowerLaws(0.05, (0.10, 0.15, 0.08), (1.0, 0.7, 1.5))
 CENTRE = (1.5, 1.25, 1.25)
-STAR = np.array([[*CENTRE[:k], x, *CENTRE[k + 1 :]] for k in range(3) for x in np.geomspace(0.75, 4, 6)])
+STAR = np.array(
+    [[*CENTRE[:k], x, *CENTRE[k + 1 :]] for k in range(3) for x in np.geomspace(0.75, 4, 6)]
+)
 
 
 def test_exact_errors_give_the_truth_back() -> None:
-    fit = fit_star(STAR, TRUTH(STAR), np.full(len(STAR), 1e-5), np.random.default_rng(0), replicates=20)
+    fit = fit_star(
+        STAR, TRUTH(STAR), np.full(len(STAR), 1e-5), np.random.default_rng(0), replicates=20
+    )
     assert fit.laws.parameters == pytest.approx(TRUTH.parameters, rel=1e-3)
     assert fit.unidentified == ()
     assert fit.interval("alpha")[0] <= TRUTH.rule.alpha <= fit.interval("alpha")[1]
@@ -43,7 +47,9 @@ def test_the_rule_is_the_step_from_one_optimum_to_the_next() -> None:
 
 def test_a_flat_dimension_is_called_unidentified() -> None:
     flat = PowerLaws(0.05, (0.10, 1e-6, 0.08), (1.0, 1.0, 1.5))
-    fit = fit_star(STAR, flat(STAR), np.full(len(STAR), 2e-3), np.random.default_rng(0), replicates=40)
+    fit = fit_star(
+        STAR, flat(STAR), np.full(len(STAR), 2e-3), np.random.default_rng(0), replicates=40
+    )
     assert "b" in fit.unidentified or "B" in fit.unidentified
 
 
@@ -51,7 +57,13 @@ def test_intervals_widen_with_noise() -> None:
     rng = np.random.default_rng(1)
     widths = []
     for deviation in (5e-4, 5e-3):
-        fit = fit_star(STAR, TRUTH(STAR) + deviation * rng.standard_normal(len(STAR)), np.full(len(STAR), deviation), rng, replicates=40)
+        fit = fit_star(
+            STAR,
+            TRUTH(STAR) + deviation * rng.standard_normal(len(STAR)),
+            np.full(len(STAR), deviation),
+            rng,
+            replicates=40,
+        )
         low, high = fit.interval("alpha")
         widths.append(high - low)
     assert widths[1] > widths[0] > 0

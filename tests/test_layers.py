@@ -64,22 +64,33 @@ def test_every_module_has_a_place() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_from_those_above_it(room: str) -> None:
-    """activation, which needs a model and images, is the one exception, and the door imports it where there are weights."""
+    """activation, which needs a model and images, is the one exception, and the door imports it where there
+    are weights."""
     above = {*ROOMS[: ROOMS.index(room) + 1]} - {other for one, other in APART if one == room}
     for module in (module for module in MODULES if room_of(module) == room):
         allowed = above | ({"images", "train"} if module == "ablation.show.activation" else set())
-        below = {name for name in ours(module) if name != "ablation" and room_of(name) not in allowed}
+        below = {
+            name for name in ours(module) if name != "ablation" and room_of(name) not in allowed
+        }
         assert below == set(), f"{module} imports from below"
 
 
 def test_show_draws_from_records() -> None:
-    shown = (module for module in MODULES if room_of(module) == "show" and module != "ablation.show.activation")
-    assert {room_of(name) for module in shown for name in ours(module)} & {"images", "train"} == set()
+    shown = (
+        module
+        for module in MODULES
+        if room_of(module) == "show" and module != "ablation.show.activation"
+    )
+    assert {room_of(name) for module in shown for name in ours(module)} & {
+        "images",
+        "train",
+    } == set()
 
 
 def test_there_is_no_circle() -> None:
     rooms = {f"ablation.{room}" for room in ROOMS} | {"ablation"}
-    TopologicalSorter({module: ours(module) - rooms for module in MODULES}).prepare()  # raises CycleError
+    # Raises CycleError.
+    TopologicalSorter({module: ours(module) - rooms for module in MODULES}).prepare()
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -91,7 +102,11 @@ def test_a_room_says_what_lives_there_and_is_not_full(room: str) -> None:
 
 
 def test_only_the_door_imports_the_plugins() -> None:
-    assert [module for module, path in MODULES.items() if any("hydra_plugins.ablation" in name for name in imports(path))] == ["ablation.door"]
+    assert [
+        module
+        for module, path in MODULES.items()
+        if any("hydra_plugins.ablation" in name for name in imports(path))
+    ] == ["ablation.door"]
 
 
 @pytest.mark.parametrize("module", [*PRELOAD])
@@ -103,40 +118,67 @@ def test_what_is_loaded_by_its_name_exists(module: str) -> None:
 def test_every_room_is_packaged() -> None:
     import tomllib
 
-    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
     assert {f"ablation.{room}" for room in ROOMS} <= set(packages)
 
 
-@pytest.mark.parametrize("module", [*(m for m in MODULES if room_of(m) == "theory"), "ablation.judge.paper"])
+@pytest.mark.parametrize(
+    "module", [*(m for m in MODULES if room_of(m) == "theory"), "ablation.judge.paper"]
+)
 def test_theory_needs_the_standard_library_only(module: str) -> None:
-    outside = {name.split(".")[0] for name in imports(MODULES[module])} - set(sys.stdlib_module_names) - {"ablation"}
+    outside = (
+        {name.split(".")[0] for name in imports(MODULES[module])}
+        - set(sys.stdlib_module_names)
+        - {"ablation"}
+    )
     assert outside == set()
 
 
 HEAVY = ("ablation.images.splits", "ablation.images.batches", "ablation.show.activation")
 HEAVY_ROOMS = ("train", "measure")
-LIGHT_BESIDE = ("ablation.train.processes", "ablation.train.tracking", "ablation.measure.forecast", "ablation.measure.benchmarks")
-LIGHT = [module for module in MODULES if module in LIGHT_BESIDE or (module not in HEAVY and room_of(module) not in HEAVY_ROOMS)]
+LIGHT_BESIDE = (
+    "ablation.train.processes",
+    "ablation.train.tracking",
+    "ablation.measure.forecast",
+    "ablation.measure.benchmarks",
+)
+LIGHT = [
+    module
+    for module in MODULES
+    if module in LIGHT_BESIDE or (module not in HEAVY and room_of(module) not in HEAVY_ROOMS)
+]
 
 
 @pytest.mark.parametrize("place", [*ROOMS, "", *LIGHT_BESIDE])
 def test_analysis_and_doors_start_without_torch(place: str) -> None:
     """All light modules of a room in one process, of the doors in another."""
     chosen = [module for module in LIGHT if module == place or room_of(module) == place]
-    code = f"import sys, importlib; [importlib.import_module(name) for name in {chosen}]; sys.exit('torch' in sys.modules)"
+    code = (
+        f"import sys, importlib; [importlib.import_module(name) for name in {chosen}]; sys.exit('torch' in "
+        "sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, object]]:
     """The functions and classes that a module defines, and their methods and properties."""
     for name, thing in vars(module).items():
-        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__ and hasattr(thing, "__qualname__"):
+        if (
+            not name.startswith("_")
+            and getattr(thing, "__module__", None) == module.__name__
+            and hasattr(thing, "__qualname__")
+        ):
             yield name, thing
             own = vars(thing) if isinstance(thing, type) else {}
             yield from (
                 (f"{name}.{member}", getattr(thing, member))
                 for member, value in own.items()
-                if not member.startswith("_") and isinstance(value, FunctionType | classmethod | staticmethod | property | cached_property)
+                if not member.startswith("_")
+                and isinstance(
+                    value, FunctionType | classmethod | staticmethod | property | cached_property
+                )
             )
 
 
@@ -145,5 +187,9 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
     """A method that a framework calls may leave that to the framework."""
     module = importlib.import_module(name)
     assert module.__doc__
-    silent = [told for told, thing in public(module) if not (doc := inspect.getdoc(thing)) or doc.startswith(f"{told}(")]
+    silent = [
+        told
+        for told, thing in public(module)
+        if not (doc := inspect.getdoc(thing)) or doc.startswith(f"{told}(")
+    ]
     assert silent == []

@@ -25,10 +25,20 @@ from ablation.theory.network import Network, Stage
 from ablation.theory.scaling import PUBLISHED, RULES, Coefficients
 from ablation.train.model import ACTIVATIONS, ConvNet, StochasticDepth
 
-MIXED = (Stage("separable", 1, 5, 2, 20, 2), Stage("mbconv", 3, 7, 1, 20, 2, 0.5), Stage("bottleneck", 2, 3, 2, 8, 2))  # as a user may write one
+# As a user may write one.
+MIXED = (
+    Stage("separable", 1, 5, 2, 20, 2),
+    Stage("mbconv", 3, 7, 1, 20, 2, 0.5),
+    Stage("bottleneck", 2, 3, 2, 8, 2),
+)
 NETWORKS = {
-    "a table of every operator": Network(pixels=30, classes=5, stem=12, stages=MIXED, stem_kernel=5, stem_pool=2, activation="relu"),
-    **{f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network for rule, phi in itertools.product(RULES, (0, 1, 2))},
+    "a table of every operator": Network(
+        pixels=30, classes=5, stem=12, stages=MIXED, stem_kernel=5, stem_pool=2, activation="relu"
+    ),
+    **{
+        f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network
+        for rule, phi in itertools.product(RULES, (0, 1, 2))
+    },
     **{
         f"mini {d} {w} {r}": nominal(MINI, Coefficients(d, w, r)).network
         for (d, r), w in itertools.product([(1, 1), (1, 1.3), (2, 1), (2, 1.3)], (1, 2**0.5, 2))
@@ -38,7 +48,14 @@ NETWORKS = {
     **{
         f"{baseline.name} {d} {w} {r}": nominal(baseline, Coefficients(d, w, r)).network
         for baseline in (*MINIS[1:], MOBILENET_V1, MOBILENET_V2, RESNET_50)
-        for d, w, r in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 1.35), (1.4, 1.2, 1.3), (0.6, 0.5, 0.7)]
+        for d, w, r in [
+            (1, 1, 1),
+            (2, 1, 1),
+            (1, 2, 1),
+            (1, 1, 1.35),
+            (1.4, 1.2, 1.3),
+            (0.6, 0.5, 0.7),
+        ]
     },
 }
 
@@ -66,7 +83,8 @@ def test_the_analytic_count_is_torchs_own(name: str) -> None:
 
 
 def test_training_flops_are_three_forwards_where_torch_counts_right() -> None:
-    """torch multiplies a depthwise weight gradient by its groups, so the ratio is tested on a convolution without groups."""
+    """torch multiplies a depthwise weight gradient by its groups, so the ratio is tested on a convolution
+    without groups."""
     conv = torch.nn.Conv2d(8, 16, 3, padding=1)
     images = torch.randn(2, 8, 16, 16, requires_grad=True)
     with FlopCounterMode(display=False) as forward:
@@ -87,7 +105,9 @@ def test_stochastic_depth_drops_samples_in_training_only() -> None:
     assert torch.equal(drop.eval()(x), x)
 
 
-@pytest.mark.parametrize("baseline", [MINI, MINI_MOBILENET_V2, MINI_RESNET], ids=lambda baseline: baseline.name)
+@pytest.mark.parametrize(
+    "baseline", [MINI, MINI_MOBILENET_V2, MINI_RESNET], ids=lambda baseline: baseline.name
+)
 def test_stochastic_depth_is_active_in_the_network_and_grows_with_depth(baseline: Baseline) -> None:
     torch.manual_seed(0)
     network = nominal(baseline, Coefficients(depth=4)).network
@@ -97,7 +117,9 @@ def test_stochastic_depth_is_active_in_the_network_and_grows_with_depth(baseline
     skipped = {index: 0 for index, block in enumerate(network.blocks()) if block.skip}
     for index in skipped:
         net.blocks[index].drop.register_forward_hook(
-            lambda module, args, out, index=index: skipped.__setitem__(index, skipped[index] + int((out.flatten(1).abs().sum(1) == 0).sum()))
+            lambda module, args, out, index=index: skipped.__setitem__(
+                index, skipped[index] + int((out.flatten(1).abs().sum(1) == 0).sum())
+            )
         )
     net.train()
     for _ in range(4):
@@ -126,7 +148,9 @@ def test_zero_init_makes_a_block_of_unchanged_shape_start_as_identity(baseline: 
 def test_a_bottleneck_adds_before_its_last_activation() -> None:
     """With the branch at nothing a block puts out the activation of its shortcut."""
     torch.manual_seed(0)
-    projecting, plain = ConvNet(nominal(MINI_RESNET, Coefficients(depth=2)).network).eval().blocks[2:4]
+    projecting, plain = (
+        ConvNet(nominal(MINI_RESNET, Coefficients(depth=2)).network).eval().blocks[2:4]
+    )
     with torch.no_grad():
         for block in (projecting, plain):
             block.expand[1].weight.zero_()

@@ -16,7 +16,11 @@ from tests.test_documents import NOTEBOOKS
 def books(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the notebooks' folder; their kernels inherit the environment."""
     monkeypatch.setenv("ABLATION_CACHE", str(cache))
-    return Path(shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("own")))
+    return Path(
+        shutil.copytree(
+            ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("own")
+        )
+    )
 
 
 def executed(path: Path) -> str:
@@ -24,8 +28,15 @@ def executed(path: Path) -> str:
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     shown = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("image/png" in output.get("data", {}) for output in shown), "a notebook shows a figure"
-    texts = (output.get("text") or output.get("data", {}).get("text/markdown") or output.get("data", {}).get("text/plain", "") for output in shown)
+    assert any("image/png" in output.get("data", {}) for output in shown), (
+        "a notebook shows a figure"
+    )
+    texts = (
+        output.get("text")
+        or output.get("data", {}).get("text/markdown")
+        or output.get("data", {}).get("text/plain", "")
+        for output in shown
+    )
     return "\n".join(texts)
 
 
@@ -36,8 +47,18 @@ def test_a_notebook_is_short_defines_nothing_and_holds_no_outputs(path: Path) ->
     for cell in cells:
         if cell.cell_type == "code":
             assert (cell.outputs, cell.execution_count) == ([], None)
-            python = "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!"))) if "%%" not in cell.source else ""
-            assert not [node for node in ast.walk(ast.parse(python)) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+            python = (
+                "\n".join(
+                    line for line in cell.source.splitlines() if not line.startswith(("%", "!"))
+                )
+                if "%%" not in cell.source
+                else ""
+            )
+            assert not [
+                node
+                for node in ast.walk(ast.parse(python))
+                if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda)
+            ]
 
 
 def test_the_study_explained_ends_with_a_verdict_on_every_claim(books: Path) -> None:

@@ -1,4 +1,5 @@
-"""The page: it needs nothing beside it, says what its tables hold and no more, and can be read without seeing or pointing."""
+"""The page: it needs nothing beside it, says what its tables hold and no more, and can be read without seeing
+or pointing."""
 
 import html
 import itertools
@@ -39,9 +40,23 @@ def results_of(folder: Path, *words: str, without: int = 0, noise: float = 0.001
     with hydra():
         wanted = plan([*words, f"runs={folder / 'runs'}", f"results={folder / 'results'}"])
     entries = list({entry.run.id: entry for entry in wanted.planned}.values())
-    told = {"versions": {"torch": "2.13.0"}, "commit": "0f1e2d3c", "finished": "2026-01-02T03:04:05+00:00", "data_digest": "d1", "history": ()}
-    drawn = {entry: concave(entry) + noise * rng.normal() for entry in entries[: len(entries) - without]}
-    return Results(wanted, {entry.run.id: some_record(entry.run, accuracy=it, val_accuracy=it, **told) for entry, it in drawn.items()})
+    told = {
+        "versions": {"torch": "2.13.0"},
+        "commit": "0f1e2d3c",
+        "finished": "2026-01-02T03:04:05+00:00",
+        "data_digest": "d1",
+        "history": (),
+    }
+    drawn = {
+        entry: concave(entry) + noise * rng.normal() for entry in entries[: len(entries) - without]
+    }
+    return Results(
+        wanted,
+        {
+            entry.run.id: some_record(entry.run, accuracy=it, val_accuracy=it, **told)
+            for entry, it in drawn.items()
+        },
+    )
 
 
 def page_of(results: Results) -> str:
@@ -82,9 +97,16 @@ def elements(page: str) -> Elements:
 
 
 def test_the_page_needs_nothing_beside_it(page: str, elements: Elements) -> None:
-    addresses = [value for _, attributes in elements.found for name in ("src", "href") if (value := attributes.get(name))]
+    addresses = [
+        value
+        for _, attributes in elements.found
+        for name in ("src", "href")
+        if (value := attributes.get(name))
+    ]
     assert len(addresses) > 10
-    assert {re.match("data:|#", address)[0] for address in addresses if re.match("data:|#", address)} == {"data:", "#"}
+    assert {
+        re.match("data:|#", address)[0] for address in addresses if re.match("data:|#", address)
+    } == {"data:", "#"}
     assert [address for address in addresses if not re.match("data:|#", address)] == []
     assert not elements("link", "iframe")
     assert elements("meta")[3]["content"].startswith("default-src 'none'; img-src data:")  # type: ignore[union-attr]
@@ -102,7 +124,9 @@ def test_a_name_cannot_leave_its_place_in_the_page(tmp_path: Path) -> None:
     assert name not in text
     assert html.escape(name, quote=False).replace("'", "&#39;") in text
     assert Elements(text)("b") == []
-    [specification] = re.findall(r'<script id="specification" type="application/json">(.*?)</script>', text, re.S)
+    [specification] = re.findall(
+        r'<script id="specification" type="application/json">(.*?)</script>', text, re.S
+    )
     assert {row["rule"] for row in json.loads(specification)["data"]["values"]} == {name, "width"}
 
 
@@ -110,13 +134,22 @@ def test_a_name_cannot_leave_its_place_in_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) -> None:
-    assert "<h1>Does each dimension alone pay less and less, and do the three together pay more?</h1>" in page
+    assert (
+        "<h1>Does each dimension alone pay less and less, and do the three together pay more?</h1>"
+        in page
+    )
     top = page[: page.index("In full:")]
-    lines = [re.findall(r">([^<>\s][^<>]*)<", row) for row in re.findall(r"<tr>(.*?)</tr>", top, re.S)]
+    lines = [
+        re.findall(r">([^<>\s][^<>]*)<", row) for row in re.findall(r"<tr>(.*?)</tr>", top, re.S)
+    ]
     for statement, rows in by_claim(results.findings).items():
         assert [statement] in lines
         for row in rows:
-            assert [cell for name in ("", "verdict", "effect", "95 % interval", "n") if (cell := row[name])] in lines
+            assert [
+                cell
+                for name in ("", "verdict", "effect", "95 % interval", "n")
+                if (cell := row[name])
+            ] in lines
     counts = Counter(finding.verdict for finding in results.findings)
     assert len(counts) > 1
     assert all(f">{count} {verdict}</span>" in top for verdict, count in counts.items())
@@ -133,7 +166,9 @@ def test_every_figure_stands_in_the_page_with_what_it_shows(results: Results, pa
                 assert text in words
 
 
-def test_missing_runs_and_the_command_that_trains_them_are_named(results: Results, page: str) -> None:
+def test_missing_runs_and_the_command_that_trains_them_are_named(
+    results: Results, page: str
+) -> None:
     assert len(results.missing) == 2
     for label in results.missing:
         assert f"<li>{label}</li>" in page
@@ -149,12 +184,21 @@ def test_the_page_says_how_it_was_made(results: Results, page: str) -> None:
         results.wanted.through("run"),
         results.wanted.through("report"),
     ]
-    for name, value in {"learning_rate": "0.2", "name": "shapes", "digest": "d1", "seeds": "0, 1, 2", "device": "cpu", "torch": "2.13.0"}.items():
+    for name, value in {
+        "learning_rate": "0.2",
+        "name": "shapes",
+        "digest": "d1",
+        "seeds": "0, 1, 2",
+        "device": "cpu",
+        "torch": "2.13.0",
+    }.items():
         assert f"<dt>{name}</dt><dd>{value}</dd>" in page
 
 
 @pytest.mark.parametrize("found", [("a1", "b2"), ("a1", None), ("a1+",)])
-def test_no_checkout_is_told_that_does_not_give_back_the_code(found: tuple[str | None, ...], results: Results) -> None:
+def test_no_checkout_is_told_that_does_not_give_back_the_code(
+    found: tuple[str | None, ...], results: Results
+) -> None:
     commits = itertools.cycle(found)
     done = {name: replace(record, commit=next(commits)) for name, record in results.done.items()}
     assert commands(replace(results, done=done))[0] == "make install"
@@ -162,7 +206,10 @@ def test_no_checkout_is_told_that_does_not_give_back_the_code(found: tuple[str |
 
 def test_what_a_study_follows_from_comes_first(results: Results) -> None:
     transfer = replace(results, wanted=replace(results.wanted, after=("study=grid-search",)))
-    assert commands(transfer)[2:4] == ["python -m ablation.run study=grid-search", "python -m ablation.report study=grid-search"]
+    assert commands(transfer)[2:4] == [
+        "python -m ablation.run study=grid-search",
+        "python -m ablation.report study=grid-search",
+    ]
 
 
 def test_a_command_without_a_study_is_its_own_title(tmp_path: Path) -> None:
@@ -173,12 +220,19 @@ def test_a_command_without_a_study_is_its_own_title(tmp_path: Path) -> None:
     assert "not every mean has an interval, so their order says nothing" in text  # one seed
 
 
-@pytest.mark.parametrize(("study", "figures"), [("star", ["star"]), ("grid-search", ["grid"]), ("balance", ["balance", "findings"])])
-def test_a_study_of_another_kind_has_its_page(study: str, figures: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("study", "figures"),
+    [("star", ["star"]), ("grid-search", ["grid"]), ("balance", ["balance", "findings"])],
+)
+def test_a_study_of_another_kind_has_its_page(
+    study: str, figures: list[str], tmp_path: Path
+) -> None:
     text = page_of(results_of(tmp_path, f"study={study}"))
     assert re.findall(r'<figure id="figure-(\w+)">', text) == figures
     assert ('id="verdicts"' in text) == ("findings" in figures)
-    [specification] = re.findall(r'<script id="specification" type="application/json">(.*?)</script>', text, re.S)
+    [specification] = re.findall(
+        r'<script id="specification" type="application/json">(.*?)</script>', text, re.S
+    )
     assert {row["rule"] for row in json.loads(specification)["data"]["values"]} == {"networks"}
 
 
@@ -198,16 +252,27 @@ def test_figures_tables_and_places_have_names(page: str, elements: Elements) -> 
     assert len(elements("caption")) == len(elements("table"))
     ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
     assert len(ids) == len(set(ids))
-    targets = {attributes["href"][1:] for attributes in elements("a") if (attributes["href"] or "").startswith("#")}  # type: ignore[index]
+    targets = {
+        attributes["href"][1:]
+        for attributes in elements("a")
+        if (attributes["href"] or "").startswith("#")
+    }  # type: ignore[index]
     assert targets <= set(ids)
-    assert all(attributes.get("aria-label") for _, attributes in elements.found if attributes.get("role") in ("region", "group"))
+    assert all(
+        attributes.get("aria-label")
+        for _, attributes in elements.found
+        if attributes.get("role") in ("region", "group")
+    )
 
 
 def luminance(colour: str) -> float:
     """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
+    linear = [
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in channels
+    ]
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
@@ -221,7 +286,15 @@ def test_text_and_marks_stand_out_in_light_dark_and_print(page: str) -> None:
     found = list(themes(page))
     assert len(found) == 3
     for theme in found:
-        for name, least in {"ink": 4.5, "soft": 4.5, "link": 4.5, "supported": 3, "contradicted": 3, "equivalent": 3, "open": 3}.items():
+        for name, least in {
+            "ink": 4.5,
+            "soft": 4.5,
+            "link": 4.5,
+            "supported": 3,
+            "contradicted": 3,
+            "equivalent": 3,
+            "open": 3,
+        }.items():
             for ground in ("page", "tint"):
                 if name in theme:
                     low, high = sorted((luminance(theme[name]), luminance(theme[ground])))
@@ -233,7 +306,9 @@ def test_text_and_marks_stand_out_in_light_dark_and_print(page: str) -> None:
 
 def means(**rows: tuple[float, float, float]) -> dict[str, object]:
     """Rows of a figure's table by name: mean, low, high."""
-    frame = pd.DataFrame([{"mean": mean, "low": low, "high": high} for mean, low, high in rows.values()])
+    frame = pd.DataFrame(
+        [{"mean": mean, "low": low, "high": high} for mean, low, high in rows.values()]
+    )
     return dict(zip(rows, frame.itertuples(), strict=True))
 
 
@@ -246,33 +321,57 @@ def test_figures_have_names_and_places_of_their_own() -> None:
 
 HIGHEST = "the interval of the highest mean, of a, overlaps with"
 ORDERS = [
-    ({"a": (0.9, 0.88, 0.92), "b": (0.8, 0.78, 0.82), "c": (0.7, 0.6, 0.8)}, "the highest interval, of a, lies above all others"),
+    (
+        {"a": (0.9, 0.88, 0.92), "b": (0.8, 0.78, 0.82), "c": (0.7, 0.6, 0.8)},
+        "the highest interval, of a, lies above all others",
+    ),
     ({"a": (0.9, 0.8, 1.0), "b": (0.85, 0.75, 0.95)}, f"{HIGHEST} the other"),
-    ({"b": (0.8, 0.7, 0.9), "a": (0.9, 0.85, 0.95), "c": (0.7, 0.6, 0.8)}, f"{HIGHEST} that of b, not with the rest"),
-    ({"a": (0.9, 0.8, 1.0), "b": (0.85, np.nan, np.nan)}, "not every mean has an interval, so their order says nothing"),
+    (
+        {"b": (0.8, 0.7, 0.9), "a": (0.9, 0.85, 0.95), "c": (0.7, 0.6, 0.8)},
+        f"{HIGHEST} that of b, not with the rest",
+    ),
+    (
+        {"a": (0.9, 0.8, 1.0), "b": (0.85, np.nan, np.nan)},
+        "not every mean has an interval, so their order says nothing",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("rows", "words"), ORDERS)
-def test_an_order_is_told_as_far_as_intervals_carry_it(rows: dict[str, tuple[float, float, float]], words: str) -> None:
+def test_an_order_is_told_as_far_as_intervals_carry_it(
+    rows: dict[str, tuple[float, float, float]], words: str
+) -> None:
     assert highest(means(**rows)) == words  # type: ignore[arg-type]
 
 
 def test_a_step_that_may_pay_nothing_is_not_told_as_a_gain() -> None:
     shared = {"baseline": "mini", "setting": "", "cost": "matched"}
-    steps = [("width", 1, 0.03, 0.02, 0.04), ("width", 2, 0.01, -0.01, 0.03), ("depth", 1, 0.02, 0.01, 0.03), ("depth", 2, -0.02, -0.03, -0.01)]
-    rows = [shared | {"rule": rule, "macs": macs, "mean": mean, "low": low, "high": high} for rule, macs, mean, low, high in steps]
+    steps = [
+        ("width", 1, 0.03, 0.02, 0.04),
+        ("width", 2, 0.01, -0.01, 0.03),
+        ("depth", 1, 0.02, 0.01, 0.03),
+        ("depth", 2, -0.02, -0.03, -0.01),
+    ]
+    rows = [
+        shared | {"rule": rule, "macs": macs, "mean": mean, "low": low, "high": high}
+        for rule, macs, mean, low, high in steps
+    ]
     [text] = gain_found(pd.DataFrame(rows))
     assert text == (
-        "The interval of the last step includes 0 for width, lies below 0 for depth; points per doubling of FLOPs, first step then last where "
-        "there are two: width +3.0 (+2.0 to +4.0) then +1.0 (-1.0 to +3.0); depth +2.0 (+1.0 to +3.0) then -2.0 (-3.0 to -1.0)."
+        "The interval of the last step includes 0 for width, lies below 0 for depth; points per doubling "
+        "of FLOPs, first step then last where "
+        "there are two: width +3.0 (+2.0 to +4.0) then +1.0 (-1.0 to +3.0); depth +2.0 (+1.0 to +3.0) then "
+        "-2.0 (-3.0 to -1.0)."
     )
 
 
 def test_the_ends_of_a_dimension_are_told_with_their_intervals() -> None:
     shared = {"baseline": "mini", "setting": "", "rule": "width"}
     points = [(1.0, 100, 0.8, 0.79, 0.81), (1.5, 210, 0.9, 0.7, 1.0), (2.0, 400, 0.85, 0.82, 0.88)]
-    rows = [shared | {"width": width, "macs": macs, "mean": mean, "low": low, "high": high} for width, macs, mean, low, high in points]
+    rows = [
+        shared | {"width": width, "macs": macs, "mean": mean, "low": low, "high": high}
+        for width, macs, mean, low, high in points
+    ]
     assert single_found(pd.DataFrame(rows)) == [
         "The interval of the largest network lies above that of the smallest for width: "
         "width 80.0 % (79.0 to 81.0) at w=1 and 85.0 % (82.0 to 88.0) at w=2."
@@ -284,7 +383,9 @@ def test_rules_at_unequal_cost_are_told_with_their_cost(results: Results) -> Non
     assert re.match(r"At [\d.]+ times the FLOPs of the smallest network the ", text)
     unequal = results.shown(COMPARISONS[3]).query("rule != 'compound' or phi < 2")  # type: ignore[union-attr]
     [text] = compound_found(unequal)
-    assert text.startswith("At multiples of the smallest network's FLOPs ") and re.search(r"compound at 2\.\d+ times \d", text)
+    assert text.startswith("At multiples of the smallest network's FLOPs ") and re.search(
+        r"compound at 2\.\d+ times \d", text
+    )
 
 
 # ---------------------------------------------------------------- chart

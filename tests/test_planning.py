@@ -13,7 +13,7 @@ from ablation.command.overrides import arguments
 from ablation.command.planning import Plan, plan
 from ablation.door import hydra
 from ablation.images.splits import resize
-from ablation.plan import table
+from ablation.measure.outlook import table
 from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
 from ablation.theory.baselines import MINI
@@ -30,8 +30,16 @@ def finish(wanted: Plan) -> None:
     """A record for every run: more width is better, by little."""
     rng = np.random.default_rng(0)
     for entry in wanted.planned:
-        accuracy = 0.5 + 0.05 * entry.point.realised.width + 0.02 * entry.point.realised.depth + 0.005 * rng.normal()
-        write_record(wanted.execution.runs, some_record(entry.run, val_accuracy=accuracy, seed=entry.run.seed))
+        accuracy = (
+            0.5
+            + 0.05 * entry.point.realised.width
+            + 0.02 * entry.point.realised.depth
+            + 0.005 * rng.normal()
+        )
+        write_record(
+            wanted.execution.runs,
+            some_record(entry.run, val_accuracy=accuracy, seed=entry.run.seed),
+        )
 
 
 def test_parts_are_told_apart_and_share_what_is_the_same() -> None:
@@ -39,9 +47,12 @@ def test_parts_are_told_apart_and_share_what_is_the_same() -> None:
     settings = {entry.setting for entry in entries}
     assert settings == {"native pixels", "enlarged from 32 px"}
     by_arm = {setting: [e for e in entries if e.setting == setting] for setting in settings}
-    for native, enlarged in zip(by_arm["native pixels"], by_arm["enlarged from 32 px"], strict=True):
+    for native, enlarged in zip(
+        by_arm["native pixels"], by_arm["enlarged from 32 px"], strict=True
+    ):
         assert native.run.network == enlarged.run.network
-        assert (native.run == enlarged.run) == (native.arm.phi == 0)  # at 32 px there is nothing to enlarge
+        # At 32 px there is nothing to enlarge.
+        assert (native.run == enlarged.run) == (native.arm.phi == 0)
         assert enlarged.run.data.detail == (None if enlarged.arm.phi == 0 else 32)
 
 
@@ -69,7 +80,9 @@ def test_equal_flops_spends_as_much_on_every_network() -> None:
     entries = [e for e in planned("study=schedule").planned if "FLOPs" in e.setting]
     budget = 8 * cost(MINI.network).macs
     for entry in entries:
-        assert entry.run.recipe.epochs * cost(entry.run.network).macs == pytest.approx(budget, rel=0.06)
+        assert entry.run.recipe.epochs * cost(entry.run.network).macs == pytest.approx(
+            budget, rel=0.06
+        )
     assert {entry.run.recipe.epochs for entry in entries} == {8, 2}
     with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=3 .* are 0 epochs"):
         planned("equal=flops", "scaling=depth", "phi=3")
@@ -78,7 +91,8 @@ def test_equal_flops_spends_as_much_on_every_network() -> None:
 def test_the_papers_size_is_planned_exactly(tmp_path: Path) -> None:
     rows = [entry.row() for entry in planned("study=figure3", "size=paper").planned]
     macs = {(row["rule"], round(row[row["rule"]], 3)): row["macs"] for row in rows}
-    # Released builder at the paper's coefficients (reference: own count with the same convention as B0's 385,814,752).
+    # Released builder at the paper's coefficients (reference: own count with the same convention as B0's
+    # 385,814,752).
     assert macs["depth", 1.0] == macs["width", 1.0] == 385_814_752
     assert macs["depth", 4.0] == pytest.approx(1.5751e9, rel=1e-4)
     assert macs["width", 2.6] == pytest.approx(2.3911e9, rel=1e-4)
@@ -93,11 +107,16 @@ def test_a_size_that_a_study_does_not_have_is_refused() -> None:
 
 
 def test_what_a_part_sets_cannot_be_set_beside_it() -> None:
-    with pytest.raises(ValueError, match="recipe.epochs=1: study=schedule sets it itself; leave it out"):
+    with pytest.raises(
+        ValueError, match="recipe.epochs=1: study=schedule sets it itself; leave it out"
+    ):
         planned("study=schedule", "recipe.epochs=1")
     with pytest.raises(ValueError, match="recipe.epochs=1: study=grid-search sets it itself"):
         planned("study=grid-search", "recipe.epochs=1")
-    with pytest.raises(ValueError, match=r"study.parts.0.rule: no such setting of a study; there are setting, overrides"):
+    with pytest.raises(
+        ValueError,
+        match=r"study.parts.0.rule: no such setting of a study; there are setting, overrides",
+    ):
         planned("study=quick", "study.parts=[{rule: width}]")
 
 
@@ -110,8 +129,13 @@ def test_a_grid_search_grows_rung_by_rung(tmp_path: Path) -> None:
     finish(first)
     second = planned(*words)
     assert {entry.setting for entry in second.planned} == {"1 epochs", "2 epochs"}
-    assert {entry.run.recipe.epochs for entry in second.planned if entry.setting == "2 epochs"} == {2}
-    names = [{entry.arm.name for entry in second.planned if entry.setting == setting} for setting in ("1 epochs", "2 epochs")]
+    assert {entry.run.recipe.epochs for entry in second.planned if entry.setting == "2 epochs"} == {
+        2
+    }
+    names = [
+        {entry.arm.name for entry in second.planned if entry.setting == setting}
+        for setting in ("1 epochs", "2 epochs")
+    ]
     assert names[1] < names[0]
     finish(second)
     third = planned(*words)
@@ -127,7 +151,15 @@ def test_the_star_check_follows_from_the_star(tmp_path: Path) -> None:
     finish(planned("study=star", *words))
     check = planned("study=star-check", *words)
     arms = {entry.arm.name: entry for entry in check.planned}
-    assert set(arms) == {"compound", "optimum", *(f"{word} {name}" for word in ("more", "less") for name in ("depth", "width", "resolution"))}
+    assert set(arms) == {
+        "compound",
+        "optimum",
+        *(
+            f"{word} {name}"
+            for word in ("more", "less")
+            for name in ("depth", "width", "resolution")
+        ),
+    }
     for entry in arms.values():
         assert abs(entry.point.budget_error) <= 0.05
         assert entry.run.recipe.epochs == 4
@@ -139,7 +171,9 @@ def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
     with pytest.raises(NotYet, match="fitted.yaml does not exist; make grid-search writes it"):
         planned("scaling=fitted", "phi=1", f"results={tmp_path}")
     (tmp_path / "grid-search").mkdir()
-    (tmp_path / "grid-search" / "fitted.yaml").write_text(yaml.safe_dump({"alpha": 1.3, "beta": 1.1, "gamma": 1.128}))
+    (tmp_path / "grid-search" / "fitted.yaml").write_text(
+        yaml.safe_dump({"alpha": 1.3, "beta": 1.1, "gamma": 1.128})
+    )
     wanted = planned("scaling=fitted", "phi=1", f"results={tmp_path}")
     [entry], after = wanted.planned, wanted.after
     assert after == (f"results={tmp_path} study=grid-search",)
@@ -152,7 +186,8 @@ def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
 
 
 def test_settings_at_their_default_do_not_change_an_id() -> None:
-    """A setting that is added later, with a default that does what was done before, keeps every older record valid."""
+    """A setting that is added later, with a default that does what was done before, keeps every older record
+    valid."""
     data = Data("shapes", 12, 96)
     assert data.identity() == {"name": "shapes", "classes": 12, "native": 96}
     assert dataclasses.replace(data, detail=32).identity()["detail"] == 32
@@ -175,7 +210,19 @@ def test_what_is_typed_comes_before_what_a_size_says(size: str) -> None:
     assert {entry.run.seed for entry in entries} == {7} and len(entries) == 4
 
 
-@pytest.mark.parametrize("study", ["recipe", "figure8", "grid-search", "pairs", "balance", "resolution-control", "learning-rate", "star"])
+@pytest.mark.parametrize(
+    "study",
+    [
+        "recipe",
+        "figure8",
+        "grid-search",
+        "pairs",
+        "balance",
+        "resolution-control",
+        "learning-rate",
+        "star",
+    ],
+)
 def test_the_reference_study_is_planned_without_its_images(study: str, tmp_path: Path) -> None:
     entries = planned(f"study={study}", "size=reference", f"runs={tmp_path}").planned
     assert {entry.run.data.name for entry in entries} == {"imagenette-96"}
@@ -186,16 +233,30 @@ def test_the_reference_study_is_planned_without_its_images(study: str, tmp_path:
 def test_the_reference_study_compares_four_rules_at_equal_cost() -> None:
     entries = planned("study=figure8", "size=reference").planned
     assert len({entry.run.id for entry in entries}) == 65
-    assert all(abs(entry.row()["budget_error"]) < 0.05 for entry in entries if entry.row()["budget_error"] is not None)
-    assert planned("study=recipe", "size=reference").planned[0].run.recipe == entries[0].run.recipe  # the first part is the recipe as it is
+    assert all(
+        abs(entry.row()["budget_error"]) < 0.05
+        for entry in entries
+        if entry.row()["budget_error"] is not None
+    )
+    # The first part is the recipe as it is.
+    assert planned("study=recipe", "size=reference").planned[0].run.recipe == entries[0].run.recipe
 
 
 def test_a_size_keeps_its_data_where_their_folder_is_given() -> None:
-    assert arguments(["study=figure8", "size=reference", "data.path=photos"]) == ["study=figure8", "size=reference", "data.path=photos"]
+    assert arguments(["study=figure8", "size=reference", "data.path=photos"]) == [
+        "study=figure8",
+        "size=reference",
+        "data.path=photos",
+    ]
     assert arguments(["data.path=photos"]) == ["data=custom", "data.path=photos"]
 
 
 def test_costs_have_lines_of_their_own(tmp_path: Path) -> None:
     """Nominal and matched are two arms, whether or not they build the same network."""
-    lines = table(planned("cost=nominal,matched", "scaling=depth", "phi=1", f"cache={tmp_path}"), {}).splitlines()
-    assert [line.split()[:3] for line in lines[2:4]] == [["depth", "1", "nominal"], ["depth", "1", "matched"]]
+    lines = table(
+        planned("cost=nominal,matched", "scaling=depth", "phi=1", f"cache={tmp_path}"), {}
+    ).splitlines()
+    assert [line.split()[:3] for line in lines[2:4]] == [
+        ["depth", "1", "nominal"],
+        ["depth", "1", "matched"],
+    ]

@@ -19,7 +19,15 @@ from ablation.runs.states import State, hold, leave_reason
 from tests.conftest import TINY
 from tests.test_run_identity import some_record
 
-ROW = {"label": "", "host": "here", "pid": 7, "epoch": 1, "epochs": 2, "seconds": 10.0, "val/accuracy": 0.25}
+ROW = {
+    "label": "",
+    "host": "here",
+    "pid": 7,
+    "epoch": 1,
+    "epochs": 2,
+    "seconds": 10.0,
+    "val/accuracy": 0.25,
+}
 
 
 @pytest.fixture
@@ -35,11 +43,16 @@ def running(row: dict[str, object]) -> State:
 def test_time_left_is_work_ahead_by_the_speed_so_far_and_runs_at_once(wanted: Plan) -> None:
     """Three equal runs. 10 s for half a run: 20 s each."""
     first, second, third = wanted.planned
-    planned, done = State("planned"), State("done", dataclasses.replace(some_record(first.run), total_seconds=20.0))
+    planned, done = (
+        State("planned"),
+        State("done", dataclasses.replace(some_record(first.run), total_seconds=20.0)),
+    )
     assert time_left([(first, planned), (second, planned)]) == ""
     assert time_left([(first, running({})), (second, planned), (third, planned)]) == "0:50"
     assert time_left([(first, running({})), (second, running({})), (third, planned)]) == "0:20"
-    assert time_left([(first, done), (second, running({"seconds": 10.0})), (third, planned)]) == "0:30"
+    assert (
+        time_left([(first, done), (second, running({"seconds": 10.0})), (third, planned)]) == "0:30"
+    )
     assert time_left([(first, done), (second, State("failed")), (third, done)]) == "0:00"
 
 
@@ -56,9 +69,51 @@ def test_a_line_for_each_finished_run_and_for_news_of_others(wanted: Plan) -> No
     progress.look()
     progress.look()
     assert [line.split() for line in out.getvalue().splitlines()] == [
-        ["run", "2", "of", "3", "baseline", "seed=1", "epoch", "1", "of", "2", "validation", "25.0%", "0:50", "left"],
-        ["run", "1", "of", "3", "baseline", "seed=0", "accuracy", "50.0%", "15", "s", "0:30", "left"],
-        ["run", "3", "of", "3", "baseline", "seed=2", "accuracy", "50.0%", "diverged", "0", "s", "0:10", "left"],
+        [
+            "run",
+            "2",
+            "of",
+            "3",
+            "baseline",
+            "seed=1",
+            "epoch",
+            "1",
+            "of",
+            "2",
+            "validation",
+            "25.0%",
+            "0:50",
+            "left",
+        ],
+        [
+            "run",
+            "1",
+            "of",
+            "3",
+            "baseline",
+            "seed=0",
+            "accuracy",
+            "50.0%",
+            "15",
+            "s",
+            "0:30",
+            "left",
+        ],
+        [
+            "run",
+            "3",
+            "of",
+            "3",
+            "baseline",
+            "seed=2",
+            "accuracy",
+            "50.0%",
+            "diverged",
+            "0",
+            "s",
+            "0:10",
+            "left",
+        ],
     ]
 
 
@@ -73,7 +128,9 @@ def seen(out: io.StringIO) -> list[str]:
     return [" ".join(line.split()) for line in re.split(r"[\r\n]+", plain) if line.strip()]
 
 
-def test_on_a_terminal_a_bar_for_all_and_one_for_each_run_that_goes_on(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_a_bar_for_all_and_one_for_each_run_that_goes_on(
+    wanted: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     first, second, third = wanted.planned
@@ -100,7 +157,9 @@ def test_a_single_run_has_one_bar(wanted: Plan, monkeypatch: pytest.MonkeyPatch)
         assert progress._rows() == [("baseline seed=0", 0.0, "preparing images  ")]
         write_json(wanted.execution.runs / entry.run.id / "progress.json", ROW)
         progress.look()
-    assert progress._rows() == [("baseline seed=0", 0.5, "epoch 1 of 2  validation 25.0%  0:10 left")]
+    assert progress._rows() == [
+        ("baseline seed=0", 0.5, "epoch 1 of 2  validation 25.0%  0:10 left")
+    ]
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +168,10 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.M
 
 
 def test_a_sweep_ends_with_a_table_of_its_networks(wanted: Plan) -> None:
-    done = {entry.run.id: some_record(entry.run, accuracy=0.5 + 0.1 * entry.run.seed) for entry in wanted.planned}
+    done = {
+        entry.run.id: some_record(entry.run, accuracy=0.5 + 0.1 * entry.run.seed)
+        for entry in wanted.planned
+    }
     broken = wanted.planned[0].run
     done[broken.id] = some_record(broken, accuracy=0.1, status="diverged")
     head, _, row = outcome(wanted.planned, done).splitlines()
@@ -117,7 +179,9 @@ def test_a_sweep_ends_with_a_table_of_its_networks(wanted: Plan) -> None:
     assert " ".join(row.split()) == "baseline 32 1,143,168 46.7% 10.0% 70.0% 3 (1 diverged)"
 
 
-def test_the_live_table_stays_while_a_run_is_running(wanted: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_table_stays_while_a_run_is_running(
+    wanted: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, third = wanted.planned
     runs = wanted.execution.runs
 
@@ -132,12 +196,20 @@ def test_the_live_table_stays_while_a_run_is_running(wanted: Plan, monkeypatch: 
     next(story)
     monkeypatch.setattr(status.time, "sleep", lambda seconds: next(story))
     looks = list(status._looks(wanted))
-    assert len(looks) == 1 + status.PATIENCE and all(look.startswith(status.CLEAR) for look in looks)
+    assert len(looks) == 1 + status.PATIENCE and all(
+        look.startswith(status.CLEAR) for look in looks
+    )
     rows = [" ".join(line.split()) for line in looks[0].removeprefix(status.CLEAR).splitlines()[2:]]
     assert rows[0] == f"baseline seed=0 {first.run.id} failed no luck"
-    assert rows[1] == f"baseline seed=1 {second.run.id} running epoch 1 of 2 25.0% on here, process 7, 0:10 left"
+    assert (
+        rows[1]
+        == f"baseline seed=1 {second.run.id} running epoch 1 of 2 25.0% on here, process 7, 0:10 left"
+    )
     assert rows[2] == f"baseline seed=2 {third.run.id} planned"
-    assert looks[0].splitlines()[-1] == "sweep: 3 runs, 1 failed, 1 running, 1 planned; about 0:30 left"
+    assert (
+        looks[0].splitlines()[-1]
+        == "sweep: 3 runs, 1 failed, 1 running, 1 planned; about 0:30 left"
+    )
     assert looks[1].splitlines()[-1] == "sweep: 3 runs, 2 planned, 1 failed"
 
 

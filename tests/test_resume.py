@@ -29,13 +29,24 @@ from ablation.train.processes import PRELOAD
 from tests.test_training import RECIPE, planned, untimed
 
 EPOCHS = 5
-HARD = dataclasses.replace(RECIPE, epochs=EPOCHS, dropout=0.3, drop_path=0.3, crop=0.5, clip=1.0, momentum=0.9, validate_every=2)
+HARD = dataclasses.replace(
+    RECIPE,
+    epochs=EPOCHS,
+    dropout=0.3,
+    drop_path=0.3,
+    crop=0.5,
+    clip=1.0,
+    momentum=0.9,
+    validate_every=2,
+)
 Start = Callable[[Planned, Execution], BaseProcess]
 
 
 @pytest.fixture
 def execution(tmp_path: Path, cache: Path) -> Execution:
-    return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True)
+    return Execution(
+        tmp_path / "runs", cache, accelerator="cpu", wandb="disabled", keep_weights=True
+    )
 
 
 @pytest.fixture
@@ -75,11 +86,14 @@ def assert_same_run(one: Execution, two: Execution, entry: Planned) -> None:
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in weights(one, entry).items())
 
 
-@pytest.mark.parametrize(("optimizer", "kills"), [("sgd", (1, 2, 4)), ("rmsprop", (3,)), ("adamw", (2,))])
+@pytest.mark.parametrize(
+    ("optimizer", "kills"), [("sgd", (1, 2, 4)), ("rmsprop", (3,)), ("adamw", (2,))]
+)
 def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
     optimizer: str, kills: tuple[int, ...], execution: Execution, tmp_path: Path, start: Start
 ) -> None:
-    """SIGKILL after so many epochs, at a random moment of the next: record and averaged weights are the same to the last bit."""
+    """SIGKILL after so many epochs, at a random moment of the next: record and averaged weights are the same
+    to the last bit."""
     entry = planned(dataclasses.replace(HARD, optimizer=optimizer, learning_rate=0.01))
     undisturbed = dataclasses.replace(execution, runs=tmp_path / "undisturbed")
     execute(entry, undisturbed)
@@ -95,11 +109,18 @@ def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
         assert checkpoint_path(execution.runs, entry.run.id).exists()
     execute(entry, execution)
     assert_same_run(undisturbed, execution, entry)
-    assert {path.name for path in (execution.runs / entry.run.id).iterdir()} == {"record.json", "weights.pt", "progress.json", "lock"}
+    assert {path.name for path in (execution.runs / entry.run.id).iterdir()} == {
+        "record.json",
+        "weights.pt",
+        "progress.json",
+        "lock",
+    }
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, 0.5, 0.9, 0.999])
-def test_a_checkpoint_cut_short_is_named_in_one_line_and_removed(left: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_checkpoint_cut_short_is_named_in_one_line_and_removed(
+    left: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "checkpoint.pt"
     save({"weights": torch.rand(1000)}, path)
     assert resumable(path) == path
@@ -108,10 +129,14 @@ def test_a_checkpoint_cut_short_is_named_in_one_line_and_removed(left: float, tm
     assert resumable(path) is None
     assert not path.exists()
     [line] = caplog.messages
-    assert f"{path} is cut short" in line and "starts from its beginning" in line and "\n" not in line
+    assert (
+        f"{path} is cut short" in line and "starts from its beginning" in line and "\n" not in line
+    )
 
 
-def test_a_run_with_a_checkpoint_cut_short_starts_from_its_beginning(execution: Execution, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_with_a_checkpoint_cut_short_starts_from_its_beginning(
+    execution: Execution, caplog: pytest.LogCaptureFixture
+) -> None:
     entry = planned(dataclasses.replace(HARD, epochs=2))
     path = checkpoint_path(execution.runs, entry.run.id)
     path.parent.mkdir(parents=True)
@@ -130,10 +155,14 @@ def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
 
     monkeypatch.setattr(checkpoints, "save", full)
     assert execute(planned(), dataclasses.replace(execution, keep_weights=False)).status == "done"
-    assert caplog.messages == ["this run goes on without a checkpoint: checkpoint.pt could not be written (No space left on device)"]
+    assert caplog.messages == [
+        "this run goes on without a checkpoint: checkpoint.pt could not be written (No space left on device)"
+    ]
 
 
-def test_weights_stay_only_where_asked_and_a_run_without_them_is_trained_once_more_for_them(execution: Execution) -> None:
+def test_weights_stay_only_where_asked_and_a_run_without_them_is_trained_once_more_for_them(
+    execution: Execution,
+) -> None:
     entry, without = planned(), dataclasses.replace(execution, keep_weights=False)
     first = execute(entry, without)
     path = weights_path(execution.runs, entry.run.id)
@@ -159,7 +188,10 @@ def test_states_are_read_from_the_folder(execution: Execution) -> None:
     assert (state(where, run).name, state(where, run).reason) == ("failed", "no luck")
     with hold(runs, run.id):
         assert state(where, run).name == "running"
-        with pytest.raises(Busy, match=f"run {run.id} is being trained by another command"), hold(runs, run.id):
+        with (
+            pytest.raises(Busy, match=f"run {run.id} is being trained by another command"),
+            hold(runs, run.id),
+        ):
             pass
     assert state(where, run).name == "failed"
     forgive(runs, run.id)
@@ -175,7 +207,9 @@ def test_looking_at_a_state_never_turns_a_run_away(execution: Execution) -> None
     with hold(execution.runs, "abc"):
         pass
     over = threading.Event()
-    looks = threading.Thread(target=lambda: [held(execution.runs, "abc") for _ in iter(over.is_set, True)])
+    looks = threading.Thread(
+        target=lambda: [held(execution.runs, "abc") for _ in iter(over.is_set, True)]
+    )
     looks.start()
     try:
         for _ in range(200):
@@ -186,12 +220,19 @@ def test_looking_at_a_state_never_turns_a_run_away(execution: Execution) -> None
         looks.join()
 
 
-def test_a_file_system_without_locks_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unsupported(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    with pytest.raises(OSError, match=r"abc/lock cannot be locked \(Function not implemented\); set runs=") as caught, hold(tmp_path, "abc"):
+    with (
+        pytest.raises(
+            OSError, match=r"abc/lock cannot be locked \(Function not implemented\); set runs="
+        ) as caught,
+        hold(tmp_path, "abc"),
+    ):
         pass
     assert "\n" not in str(caught.value)
 

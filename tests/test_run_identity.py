@@ -29,8 +29,20 @@ def some_run(**changes: object) -> Run:
 
 
 def some_record(run: Run, **changes: object) -> Record:
-    values = {field.name: 0 for field in dataclasses.fields(Record) if field.default is dataclasses.MISSING}
-    values |= {"run_id": run.id, "status": "done", "cost": "matched", "device": "cpu", "config": {}, "accuracy": 0.5, "val_accuracy": 0.5}
+    values = {
+        field.name: 0
+        for field in dataclasses.fields(Record)
+        if field.default is dataclasses.MISSING
+    }
+    values |= {
+        "run_id": run.id,
+        "status": "done",
+        "cost": "matched",
+        "device": "cpu",
+        "config": {},
+        "accuracy": 0.5,
+        "val_accuracy": 0.5,
+    }
     return Record(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -61,7 +73,9 @@ def test_the_id_is_stable_and_ignores_where_files_lie(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "class").mkdir(parents=True)
         (tmp_path / name / "class" / "1.png").write_bytes(b"12345")
-    first, second = (dataclasses.replace(DATA, name="mine", path=str(tmp_path / name)) for name in ("a", "b"))
+    first, second = (
+        dataclasses.replace(DATA, name="mine", path=str(tmp_path / name)) for name in ("a", "b")
+    )
     assert some_run(data=first).id == some_run(data=second).id
     (tmp_path / "b" / "class" / "2.png").write_bytes(b"6")
     config._fingerprint.cache_clear()
@@ -107,7 +121,9 @@ def test_record_comes_back_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", '{"run_id": "abc', "[]", '{"run_id": "abc"}', b"\xff"])
-def test_a_record_that_is_not_whole_does_not_count_and_is_named_once(tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_that_is_not_whole_does_not_count_and_is_named_once(
+    tmp_path: Path, content: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     path = record_path(tmp_path, some_run().id)
     path.parent.mkdir()
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -116,12 +132,16 @@ def test_a_record_that_is_not_whole_does_not_count_and_is_named_once(tmp_path: P
     assert f"{some_run().id}/record.json is not a whole record" in line and "\n" not in line
 
 
-@pytest.mark.parametrize("changes", [{"results_version": config.RESULTS_VERSION - 1}, {"run_id": "0123456789ab"}])
+@pytest.mark.parametrize(
+    "changes", [{"results_version": config.RESULTS_VERSION - 1}, {"run_id": "0123456789ab"}]
+)
 def test_a_record_of_another_results_version_or_run_does_not_count(
     tmp_path: Path, changes: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     run = some_run()
-    write_record(tmp_path, some_record(run)).write_text(json.dumps(dataclasses.asdict(some_record(run, **changes))))
+    write_record(tmp_path, some_record(run)).write_text(
+        json.dumps(dataclasses.asdict(some_record(run, **changes)))
+    )
     assert read_record(tmp_path, run) is None
     assert "holds run" in caplog.text and "it does not count" in caplog.text
 
@@ -131,7 +151,9 @@ def test_a_record_of_another_recipe_does_not_count(tmp_path: Path) -> None:
     assert read_record(tmp_path, some_run(recipe=dataclasses.replace(RECIPE, momentum=0.8))) is None
 
 
-def test_a_failed_write_leaves_the_old_record_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_record_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "record.json"
     write_json(path, {"old": 1})
 
@@ -139,7 +161,10 @@ def test_a_failed_write_leaves_the_old_record_and_no_litter(tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"record.json could not be written \(No space left on device\); free some space"):
+    with pytest.raises(
+        OSError,
+        match=r"record.json could not be written \(No space left on device\); free some space",
+    ):
         write_json(path, {"new": 2})
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -147,12 +172,17 @@ def test_a_failed_write_leaves_the_old_record_and_no_litter(tmp_path: Path, monk
 
 def test_a_real_limit_on_file_size_keeps_earlier_records_whole(tmp_path: Path) -> None:
     code = (
-        "import resource, signal, sys; from pathlib import Path; from ablation.records import write_json\n"
+        "import resource, signal, sys; from pathlib import Path; from ablation.runs.files import write_json\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); here = Path(sys.argv[1])\n"
         "write_json(here / 'a.json', {'whole': 1}); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "write_json(here / 'a.json', {'long': 'x' * 1000})\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
     assert done.returncode != 0
     assert "a.json could not be written" in done.stderr.splitlines()[-1]
     assert json.loads((tmp_path / "a.json").read_text()) == {"whole": 1}
@@ -161,7 +191,11 @@ def test_a_real_limit_on_file_size_keeps_earlier_records_whole(tmp_path: Path) -
 
 
 def four_rules(**changes: object) -> list[Planned]:
-    arms = [Arm(name, "matched", RULES[name], phi) for name in ("depth", "width", "resolution", "compound") for phi in (0.0, 1.0)]
+    arms = [
+        Arm(name, "matched", RULES[name], phi)
+        for name in ("depth", "width", "resolution", "compound")
+        for phi in (0.0, 1.0)
+    ]
     return expand(MINI, arms, RECIPE, DATA, seeds=[0, 1], **changes)  # type: ignore[arg-type]
 
 
@@ -169,7 +203,10 @@ def test_phi_zero_is_trained_once_and_serves_every_rule() -> None:
     planned = four_rules()
     assert len(planned) == 16
     assert len({entry.run.id for entry in planned}) == 10
-    assert {entry.label for entry in planned if entry.arm.phi == 0} == {"baseline seed=0", "baseline seed=1"}
+    assert {entry.label for entry in planned if entry.arm.phi == 0} == {
+        "baseline seed=0",
+        "baseline seed=1",
+    }
 
 
 def test_pending_leaves_out_what_is_done_and_puts_the_costliest_first() -> None:
@@ -183,12 +220,19 @@ def test_pending_leaves_out_what_is_done_and_puts_the_costliest_first() -> None:
 
 def test_twins_are_named_and_phi_zero_is_not() -> None:
     assert twins(four_rules()) == []
-    arms = [Arm("depth", "matched", RULES["depth"], 1.0), Arm("coefficients", "nominal", coefficients=Coefficients(depth=2))]
-    assert twins(expand(MINI, arms, RECIPE, DATA, [0])) == [("depth phi=1", "coefficients d=2 w=1 r=1")]
+    arms = [
+        Arm("depth", "matched", RULES["depth"], 1.0),
+        Arm("coefficients", "nominal", coefficients=Coefficients(depth=2)),
+    ]
+    assert twins(expand(MINI, arms, RECIPE, DATA, [0])) == [
+        ("depth phi=1", "coefficients d=2 w=1 r=1")
+    ]
 
 
 def test_the_classes_of_the_data_are_counted_in_the_budget() -> None:
-    [entry] = expand(MINI, [Arm("width", "matched", RULES["width"], 1.0)], RECIPE, Data("other", 500, 96), [0])
+    [entry] = expand(
+        MINI, [Arm("width", "matched", RULES["width"], 1.0)], RECIPE, Data("other", 500, 96), [0]
+    )
     assert entry.run.network.classes == 500
     assert abs(entry.point.budget_error or 1) <= 0.05
 

@@ -43,27 +43,42 @@ def test_the_mean_of_one_network_has_students_interval() -> None:
 
 
 def test_two_networks_with_the_same_seeds_are_a_paired_t_test() -> None:
-    ours, expected = sample(np.array([FOUR, OTHERS])).contrast(pair(2)), stats.ttest_rel(FOUR, OTHERS)
+    ours, expected = (
+        sample(np.array([FOUR, OTHERS])).contrast(pair(2)),
+        stats.ttest_rel(FOUR, OTHERS),
+    )
     assert (ours.paired, float(ours.freedom)) == (True, 3)
-    assert (float(ours.different), *ours.bounds()) == pytest.approx((expected.pvalue, *expected.confidence_interval()))
+    assert (float(ours.different), *ours.bounds()) == pytest.approx(
+        (expected.pvalue, *expected.confidence_interval())
+    )
 
 
 def test_two_networks_with_other_seeds_are_an_unpaired_t_test() -> None:
     runs = Sample(np.concatenate([FOUR, OTHERS]), np.repeat([0, 1], 4), np.arange(8), 2)
     ours, expected = runs.contrast(pair(2)), stats.ttest_ind(FOUR, OTHERS)
     assert (ours.paired, float(ours.freedom)) == (False, 6)
-    assert (float(ours.different), *ours.bounds()) == pytest.approx((expected.pvalue, *expected.confidence_interval()))
+    assert (float(ours.different), *ours.bounds()) == pytest.approx(
+        (expected.pvalue, *expected.confidence_interval())
+    )
 
 
 def test_unequal_variances_make_it_welchs_test() -> None:
     loud = 20 * (OTHERS - OTHERS.mean()) + 0.5
-    ours, expected = sample(np.array([FOUR, loud])).contrast(pair(2)), stats.ttest_ind(FOUR, loud, equal_var=False)
-    assert sample(np.array([FOUR, loud])).equality == pytest.approx(stats.bartlett(FOUR, loud).pvalue)
-    assert (float(ours.different), float(ours.freedom)) == pytest.approx((expected.pvalue, expected.df))
+    ours, expected = (
+        sample(np.array([FOUR, loud])).contrast(pair(2)),
+        stats.ttest_ind(FOUR, loud, equal_var=False),
+    )
+    assert sample(np.array([FOUR, loud])).equality == pytest.approx(
+        stats.bartlett(FOUR, loud).pvalue
+    )
+    assert (float(ours.different), float(ours.freedom)) == pytest.approx(
+        (expected.pvalue, expected.df)
+    )
 
 
 def test_the_residual_of_a_complete_study_is_the_two_way_anovas() -> None:
-    """Residual variance of networks x seeds with (networks - 1)(seeds - 1) degrees of freedom; what a seed shifts alike does not enter it."""
+    """Residual variance of networks x seeds with (networks - 1)(seeds - 1) degrees of freedom; what a seed
+    shifts alike does not enter it."""
     values = np.random.default_rng(0).normal(0, 1, (5, 4))
     shifted = values + np.array([0.0, 30.0, -20.0, 5.0])
     residual = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
@@ -75,8 +90,13 @@ def test_the_residual_of_a_complete_study_is_the_two_way_anovas() -> None:
 
 
 def test_a_missing_run_is_not_a_shifted_mean() -> None:
-    """Networks differ by exactly 1, seeds by 10: the seeds' shifts are taken out of what is left, plain means would not be."""
-    values = np.arange(3.0)[:, None] + 10 * np.arange(4.0) + 0.01 * np.random.default_rng(0).normal(size=(3, 4))
+    """Networks differ by exactly 1, seeds by 10: the seeds' shifts are taken out of what is left, plain means
+    would not be."""
+    values = (
+        np.arange(3.0)[:, None]
+        + 10 * np.arange(4.0)
+        + 0.01 * np.random.default_rng(0).normal(size=(3, 4))
+    )
     networks, seeds = np.indices(values.shape).reshape(2, -1)
     kept = np.arange(12) != 3
     ours = Sample(values.ravel()[kept], networks[kept], seeds[kept], 3).contrast(pair(3, 1, 0))
@@ -85,8 +105,8 @@ def test_a_missing_run_is_not_a_shifted_mean() -> None:
 
 
 def test_a_second_difference_through_a_shared_network_has_its_own_variance() -> None:
-    """(c - b) - (b - a) weighs the shared network twice: variance 1 + 4 + 1 of one run's. Variances are equal: every network has the same
-    accuracies in another order."""
+    """(c - b) - (b - a) weighs the shared network twice: variance 1 + 4 + 1 of one run's. Variances are
+    equal: every network has the same accuracies in another order."""
     rng = np.random.default_rng(2)
     runs = sample(np.array([rng.permutation(5) for _ in range(6)], float))
     one, second = runs.contrast(pair(6)), runs.contrast(np.array([1.0, -2.0, 1.0, 0, 0, 0]))
@@ -106,7 +126,10 @@ def test_no_variance_gives_no_interval() -> None:
 
 def test_a_network_that_shows_no_variance_of_its_own_is_judged_by_the_pooled_one() -> None:
     """Variances differ; one network has one run, another equal accuracies in all."""
-    values, networks = np.concatenate([FOUR, 20 * OTHERS, [0.5, 0.5, 0.5, 0.5], [0.5]]), np.repeat([0, 1, 2, 3], [4, 4, 4, 1])
+    values, networks = (
+        np.concatenate([FOUR, 20 * OTHERS, [0.5, 0.5, 0.5, 0.5], [0.5]]),
+        np.repeat([0, 1, 2, 3], [4, 4, 4, 1]),
+    )
     runs = Sample(values, networks, np.array([0, 1, 2, 3] * 3 + [0]), 4)
     assert runs.unequal
     pooled = math.sqrt((FOUR.var() + (20 * OTHERS).var()) * 4 / 9)
@@ -117,7 +140,9 @@ def test_a_network_that_shows_no_variance_of_its_own_is_judged_by_the_pooled_one
 
 def test_holm_by_hand() -> None:
     assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm(np.array([[0.5, 0.01, np.nan]]))[0] == pytest.approx([1.0, 0.03, np.nan], nan_ok=True)
+    assert holm(np.array([[0.5, 0.01, np.nan]]))[0] == pytest.approx(
+        [1.0, 0.03, np.nan], nan_ok=True
+    )
 
 
 def test_equivalence_is_a_90_percent_interval_inside_the_margin() -> None:
@@ -129,7 +154,10 @@ def test_equivalence_is_a_90_percent_interval_inside_the_margin() -> None:
 def test_least_covers_the_smallest_effect_and_no_further() -> None:
     estimates = [sample(np.array([FOUR, OTHERS - gap])).contrast(pair(2)) for gap in (0.0, 0.1)]
     effect, low, high = least(estimates)
-    assert (float(effect), float(low)) == (float(estimates[0].effect), float(estimates[0].bounds()[0]))
+    assert (float(effect), float(low)) == (
+        float(estimates[0].effect),
+        float(estimates[0].bounds()[0]),
+    )
     assert float(high) == pytest.approx(float(estimates[0].bounds(0.975)[1]))
 
 
@@ -144,27 +172,47 @@ def test_power_is_what_simulation_finds(freedom: int) -> None:
 
 
 def test_seeds_needed_settle() -> None:
-    """With that many seeds the effect is found with a power of 80 %, with one fewer it is not; a null effect is settled by the margin."""
+    """With that many seeds the effect is found with a power of 80 %, with one fewer it is not; a null effect
+    is settled by the margin."""
     deviation, networks = 1.0, 4
     k = int(seeds_needed(0.8, deviation * math.sqrt(2 / 3), 3 * 2, 3, margin=0.0))
-    reach = [detectable(deviation * math.sqrt(2 / seeds), (networks - 1) * (seeds - 1)) for seeds in (k - 1, k)]
+    reach = [
+        detectable(deviation * math.sqrt(2 / seeds), (networks - 1) * (seeds - 1))
+        for seeds in (k - 1, k)
+    ]
     assert reach[0] > 0.8 >= reach[1]
     assert 3 < seeds_needed(0.0, 0.5, 6, 3, margin=1.0) < 20
     assert math.isinf(seeds_needed(0.01, 1.0, 6, 3, margin=0.02))
 
 
-def curves(truth: dict[tuple[str, float], float], deviation: float = 0.0, seeds: int = 3) -> tuple[list[Planned], pd.DataFrame]:
+def curves(
+    truth: dict[tuple[str, float], float], deviation: float = 0.0, seeds: int = 3
+) -> tuple[list[Planned], pd.DataFrame]:
     """Plan and frame of rules at phi with known mean accuracies."""
     rng = np.random.default_rng(1)
-    planned = expand(MINI, [Arm(rule, "matched", RULES[rule], phi) for rule, phi in truth], RECIPE, DATA, range(seeds))
+    planned = expand(
+        MINI,
+        [Arm(rule, "matched", RULES[rule], phi) for rule, phi in truth],
+        RECIPE,
+        DATA,
+        range(seeds),
+    )
     records = {
-        entry.run.id: some_record(entry.run, accuracy=truth[entry.arm.name, entry.arm.phi] + deviation * rng.normal(), seed=entry.run.seed)
+        entry.run.id: some_record(
+            entry.run,
+            accuracy=truth[entry.arm.name, entry.arm.phi] + deviation * rng.normal(),
+            seed=entry.run.seed,
+        )
         for entry in planned
     }
     return planned, frame(planned, records)
 
 
-TRUTH = {(rule, phi): 0.5 + gain * phi**0.5 for rule, gain in zip(PALETTE, (0.08, 0.05, 0.06, 0.10), strict=False) for phi in (0.0, 1.0, 2.0)}
+TRUTH = {
+    (rule, phi): 0.5 + gain * phi**0.5
+    for rule, gain in zip(PALETTE, (0.08, 0.05, 0.06, 0.10), strict=False)
+    for phi in (0.0, 1.0, 2.0)
+}
 
 
 def test_the_summary_holds_means_and_intervals() -> None:
@@ -181,7 +229,9 @@ def test_gain_per_doubling_is_the_paired_difference_over_counted_doublings() -> 
     _, table = curves(TRUTH)
     gains = gain_table(table, all_curves(summary(table))).set_index(["rule", "to_phi"])
     one = table.set_index(["rule", "phi"])["macs"].groupby(level=[0, 1]).first()
-    expected = (TRUTH["width", 2.0] - TRUTH["width", 1.0]) / math.log2(one["width", 2.0] / one["width", 1.0])
+    expected = (TRUTH["width", 2.0] - TRUTH["width", 1.0]) / math.log2(
+        one["width", 2.0] / one["width", 1.0]
+    )
     assert gains.loc[("width", 2.0), "mean"] == pytest.approx(expected)
     assert (gains.loc["depth"].loc[2.0, "mean"]) < gains.loc["depth"].loc[1.0, "mean"]
 
@@ -203,10 +253,28 @@ def parts(name: str) -> pd.DataFrame:
     planned = [
         entry
         for epochs in (2, 3)
-        for entry in expand(MINI, arms, dataclasses.replace(RECIPE, epochs=epochs), DATA, range(2), setting=f"{epochs} epochs")
+        for entry in expand(
+            MINI,
+            arms,
+            dataclasses.replace(RECIPE, epochs=epochs),
+            DATA,
+            range(2),
+            setting=f"{epochs} epochs",
+        )
     ]
-    truth = {entry.run.id: TRUTH[entry.arm.name, entry.arm.phi] + entry.run.recipe.epochs / 10 for entry in planned}
-    return frame(planned, {entry.run.id: some_record(entry.run, accuracy=truth[entry.run.id] + (entry.run.seed - 0.5) / 1000) for entry in planned})
+    truth = {
+        entry.run.id: TRUTH[entry.arm.name, entry.arm.phi] + entry.run.recipe.epochs / 10
+        for entry in planned
+    }
+    return frame(
+        planned,
+        {
+            entry.run.id: some_record(
+                entry.run, accuracy=truth[entry.run.id] + (entry.run.seed - 0.5) / 1000
+            )
+            for entry in planned
+        },
+    )
 
 
 def test_runs_of_different_settings_are_never_averaged() -> None:
@@ -218,21 +286,58 @@ def test_runs_of_different_settings_are_never_averaged() -> None:
 
 
 def balance() -> pd.DataFrame:
-    rows = [Coefficients(d, w, r) for d, r in ((1, 1), (1, 1.3), (2, 1), (2, 1.3)) for w in (1, 2**0.5, 2)]
-    planned = expand(MINI, [Arm("coefficients", "nominal", coefficients=row) for row in rows], RECIPE, DATA, range(2))
-    return frame(planned, {e.run.id: some_record(e.run, accuracy=0.4 + 0.05 * i / 12) for i, e in enumerate(planned)})
+    rows = [
+        Coefficients(d, w, r)
+        for d, r in ((1, 1), (1, 1.3), (2, 1), (2, 1.3))
+        for w in (1, 2**0.5, 2)
+    ]
+    planned = expand(
+        MINI,
+        [Arm("coefficients", "nominal", coefficients=row) for row in rows],
+        RECIPE,
+        DATA,
+        range(2),
+    )
+    return frame(
+        planned,
+        {e.run.id: some_record(e.run, accuracy=0.4 + 0.05 * i / 12) for i, e in enumerate(planned)},
+    )
 
 
 def star_frame() -> pd.DataFrame:
     centre, truth = (1.5, 1.25, 1.25), PowerLaws(0.05, (0.10, 0.15, 0.08), (1.0, 0.7, 1.5))
-    points = [(*centre[:k], x, *centre[k + 1 :]) for k in range(3) for x in (0.75, 1.0, 2.0, 3.0) if k or x >= 1]
-    planned = expand(MINI, [Arm("coefficients", "nominal", coefficients=Coefficients(*point)) for point in [centre, *points]], RECIPE, DATA, range(3))
+    points = [
+        (*centre[:k], x, *centre[k + 1 :])
+        for k in range(3)
+        for x in (0.75, 1.0, 2.0, 3.0)
+        if k or x >= 1
+    ]
+    planned = expand(
+        MINI,
+        [
+            Arm("coefficients", "nominal", coefficients=Coefficients(*point))
+            for point in [centre, *points]
+        ],
+        RECIPE,
+        DATA,
+        range(3),
+    )
     rng = np.random.default_rng(0)
-    error = {e.run.id: float(truth([list(vars(e.point.realised).values())])[0]) + 0.002 * rng.normal() for e in planned}
-    return frame(planned, {e.run.id: some_record(e.run, accuracy=1 - error[e.run.id]) for e in planned})
+    error = {
+        e.run.id: float(truth([list(vars(e.point.realised).values())])[0]) + 0.002 * rng.normal()
+        for e in planned
+    }
+    return frame(
+        planned, {e.run.id: some_record(e.run, accuracy=1 - error[e.run.id]) for e in planned}
+    )
 
 
-FRAMES = {"balance": lambda name: balance(), "settings": parts, "grid": lambda name: rungs(), "star": lambda name: star_frame()}
+FRAMES = {
+    "balance": lambda name: balance(),
+    "settings": parts,
+    "grid": lambda name: rungs(),
+    "star": lambda name: star_frame(),
+}
 
 
 @pytest.mark.parametrize("drawing", (*COMPARISONS, *SEARCHES), ids=lambda drawing: drawing.name)
@@ -252,14 +357,18 @@ def test_figures_show_their_table(drawing: Drawing) -> None:
         cells = [text.get_text() for ax in figure.axes for text in ax.texts]
         assert len(cells) == len(shown)
     else:
-        heights = np.concatenate([line.get_ydata() for ax in figure.axes for line in ax.lines]).astype(float)
+        heights = np.concatenate(
+            [line.get_ydata() for ax in figure.axes for line in ax.lines]
+        ).astype(float)
         for value in shown["mean"]:
             assert np.isclose(heights, 100 * value).any()
 
 
 @pytest.mark.parametrize("drawing", (*COMPARISONS, *SEARCHES), ids=lambda drawing: drawing.name)
 def test_figures_without_records_show_nothing(drawing: Drawing) -> None:
-    table = FRAMES.get(drawing.name, lambda name: curves(TRUTH)[1])(drawing.name).assign(accuracy=np.nan, status="missing")
+    table = FRAMES.get(drawing.name, lambda name: curves(TRUTH)[1])(drawing.name).assign(
+        accuracy=np.nan, status="missing"
+    )
     means = summary(table)
     assert drawing.select(means) is not None
     assert drawing.select(means[means["n"] > 0]) is None
@@ -269,11 +378,16 @@ def test_the_papers_points_keep_their_ratios_and_differences() -> None:
     """Grey points are moved, not stretched: multiples of FLOPs and differences in points are the paper's."""
     _, table = curves(TRUTH)
     figure = next(d for d in COMPARISONS if d.name == "compound").draw(summary(table))
-    grey = [line for line in figure.axes[0].lines if line.get_color() == GREY and len(line.get_xdata())]
+    grey = [
+        line for line in figure.axes[0].lines if line.get_color() == GREY and len(line.get_xdata())
+    ]
     by_marker = {line.get_marker(): line for line in grey}
     for rule in ("width", "depth", "resolution", "compound"):
         line = by_marker[look(rule)[1]]
-        gflops, top1 = np.array([point[1] for point in FIGURE_8[rule]]), np.array([point[2] for point in FIGURE_8[rule]])
+        gflops, top1 = (
+            np.array([point[1] for point in FIGURE_8[rule]]),
+            np.array([point[2] for point in FIGURE_8[rule]]),
+        )
         assert line.get_xdata() / line.get_xdata()[0] == pytest.approx(gflops / gflops[0])
         assert line.get_ydata() - line.get_ydata()[0] == pytest.approx(top1 - top1[0])
         assert line.get_xdata()[0] == table["macs"].min()
@@ -285,7 +399,15 @@ def test_the_papers_points_keep_their_ratios_and_differences() -> None:
 def rungs() -> pd.DataFrame:
     """Two rungs of a search in which more width is better; the second has what the first left."""
     candidates = triples(0.2)
-    planned = expand(MINI, [Arm(rule.name, "matched", rule, 1.0) for rule in candidates], RECIPE, DATA, range(3), evaluate=False, setting="1 epochs")
+    planned = expand(
+        MINI,
+        [Arm(rule.name, "matched", rule, 1.0) for rule in candidates],
+        RECIPE,
+        DATA,
+        range(3),
+        evaluate=False,
+        setting="1 epochs",
+    )
     first = frame(planned, _better_with_width(planned))
     kept = survivors(first)
     recipe = dataclasses.replace(RECIPE, epochs=6)
@@ -296,7 +418,9 @@ def rungs() -> pd.DataFrame:
 
 def _better_with_width(planned: list[Planned]) -> dict[str, object]:
     rng = np.random.default_rng(0)
-    means = {e.run.id: 0.5 + 0.2 * (e.point.realised.width - 1) + 0.003 * rng.normal() for e in planned}
+    means = {
+        e.run.id: 0.5 + 0.2 * (e.point.realised.width - 1) + 0.003 * rng.normal() for e in planned
+    }
     return {e.run.id: some_record(e.run, val_accuracy=means[e.run.id]) for e in planned}
 
 
@@ -304,9 +428,11 @@ def test_a_rung_keeps_the_better_half_and_what_cannot_be_told_from_the_best() ->
     table = rungs()
     first = table[table["setting"] == "1 epochs"]
     ranked = ranking(first)
-    assert len(ranked) == len(first[["depths", "widths", "pixels"]].drop_duplicates())  # each network once
+    # Each network once.
+    assert len(ranked) == len(first[["depths", "widths", "pixels"]].drop_duplicates())
     assert ranked["kept"].sum() >= math.ceil(len(ranked) / 2)
-    assert ranked.loc[~ranked["kept"], "low"].min() > 0  # who goes is behind the best, with an interval that says so
+    # Who goes is behind the best, with an interval that says so.
+    assert ranked.loc[~ranked["kept"], "low"].min() > 0
     assert set(table.loc[table["setting"] == "6 epochs", "rule"]) == survivors(first)
 
 
@@ -333,5 +459,7 @@ def test_triples_meet_the_constraint() -> None:
 
 def test_colours_and_markers_are_one_per_rule() -> None:
     looks = [look(rule) for rule in PALETTE]
-    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(PALETTE)
+    assert (
+        len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(PALETTE)
+    )
     assert look("mine", ["mine", "width"]) not in looks

@@ -8,14 +8,33 @@ import random
 import pytest
 
 from ablation.judge import paper
-from ablation.theory.baselines import B0, BASELINES, MINI, MINIS, MOBILENET_V1, MOBILENET_V2, RESNET_50
+from ablation.theory.baselines import (
+    B0,
+    BASELINES,
+    MINI,
+    MINIS,
+    MOBILENET_V1,
+    MOBILENET_V2,
+    RESNET_50,
+)
 from ablation.theory.cost import cost, training_flops
 from ablation.theory.matching import TOLERANCE, matched, nominal
 from ablation.theory.network import Stage, scale
-from ablation.theory.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule, apportion, round_channels, round_layers, round_pixels
+from ablation.theory.scaling import (
+    PUBLISHED,
+    RULES,
+    Coefficients,
+    Rounding,
+    Rule,
+    apportion,
+    round_channels,
+    round_layers,
+    round_pixels,
+)
 
-# macs (convolutions and classifier, no bias), params, activations, blocks. Counted with torch's FlopCounterMode / 2 and equal to the
-# tables of pycls (facebookresearch/pycls, dev/model_complexity.json) and torchvision; 1,000 classes, sides of the released table.
+# macs (convolutions and classifier, no bias), params, activations, blocks. Counted with torch's
+# FlopCounterMode / 2 and equal to the tables of pycls (facebookresearch/pycls, dev/model_complexity.json) and
+# torchvision; 1,000 classes, sides of the released table.
 GOLDEN = {
     "b0": (385_814_752, 5_288_548, 6_748_036, 16),
     "b1": (686_802_832, 7_794_184, 10_884_328, 23),
@@ -33,13 +52,16 @@ def test_released_networks_cost_what_was_published(variant: str) -> None:
     network = nominal(B0, PUBLISHED[variant].coefficients).network
     counted = cost(network)
     assert network.pixels == PUBLISHED[variant].pixels
-    assert (counted.macs, counted.params, counted.activations, sum(network.layers)) == GOLDEN[variant]
+    assert (counted.macs, counted.params, counted.activations, sum(network.layers)) == GOLDEN[
+        variant
+    ]
 
 
-# macs, params, activations at 224 px and 1,000 classes. MobileNetV1: tensorflow/models research/slim/nets/mobilenet_v1.py lists 567,716,352
-# macs and 3,185,088 weights without classifier and norms; Keras counts 4,231,976 trainable. MobileNetV2 and ResNet-50: num_params of
-# torchvision's weights (3,504,872 and 25,557,032; 0.301 and 4.089 G), the latter's activations those of pycls without its max-pool. All
-# equal to torch's FlopCounterMode / 2.
+# macs, params, activations at 224 px and 1,000 classes. MobileNetV1: tensorflow/models
+# research/slim/nets/mobilenet_v1.py lists 567,716,352 macs and 3,185,088 weights without classifier and
+# norms; Keras counts 4,231,976 trainable. MobileNetV2 and ResNet-50: num_params of torchvision's weights
+# (3,504,872 and 25,557,032; 0.301 and 4.089 G), the latter's activations those of pycls without its max-pool.
+# All equal to torch's FlopCounterMode / 2.
 OTHER_FAMILIES = {
     "mobilenet-v1": (568_740_352, 4_231_976, 5_043_688),
     "mobilenet-v2": (300_774_272, 3_504_872, 6_679_112),
@@ -53,7 +75,8 @@ def test_the_other_families_cost_what_was_published(name: str) -> None:
     assert (counted.macs, counted.params, counted.activations) == OTHER_FAMILIES[name]
 
 
-# The scaled rows of Table 3 whose coefficients the paper gives, counted: 10^9 macs, params. An independent count by the same rounding.
+# The scaled rows of Table 3 whose coefficients the paper gives, counted: 10^9 macs, params. An independent
+# count by the same rounding.
 TABLE_3 = {
     ("mobilenet-v1", "width"): (2.216, 14_742_120),
     ("mobilenet-v1", "resolution"): (2.272, 4_231_976),
@@ -68,7 +91,9 @@ TABLE_3 = {
 
 
 @pytest.mark.parametrize("row", TABLE_3)
-def test_scaled_networks_of_the_other_families_cost_what_another_count_says(row: tuple[str, str]) -> None:
+def test_scaled_networks_of_the_other_families_cost_what_another_count_says(
+    row: tuple[str, str],
+) -> None:
     published = paper.TABLE_3[row]
     coefficients = Coefficients(published.depth, published.width, published.resolution)
     counted = cost(nominal(BASELINES[row[0]], coefficients).network)
@@ -93,12 +118,23 @@ def test_a_bottleneck_keeps_its_ratio_and_its_stride_in_the_middle() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (("transformer", 1, 3, 1, 8, 1), "operator=transformer: choose one of separable, mbconv, bottleneck"),
-        (("separable", 6, 3, 1, 8, 1), "expand=6: a separable block has no wide side; take 1, or operator=mbconv"),
-        (("bottleneck", 4, 3, 1, 8, 1, 0.25), "squeeze=0.25: a bottleneck block has no squeeze-excite; take 0, or operator=mbconv"),
+        (
+            ("transformer", 1, 3, 1, 8, 1),
+            "operator=transformer: choose one of separable, mbconv, bottleneck",
+        ),
+        (
+            ("separable", 6, 3, 1, 8, 1),
+            "expand=6: a separable block has no wide side; take 1, or operator=mbconv",
+        ),
+        (
+            ("bottleneck", 4, 3, 1, 8, 1, 0.25),
+            "squeeze=0.25: a bottleneck block has no squeeze-excite; take 0, or operator=mbconv",
+        ),
     ],
 )
-def test_a_row_that_its_operator_cannot_build_is_refused(values: tuple[object, ...], message: str) -> None:
+def test_a_row_that_its_operator_cannot_build_is_refused(
+    values: tuple[object, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         Stage(*values)  # type: ignore[arg-type]
 
@@ -108,7 +144,9 @@ def test_rules_follow_the_law() -> None:
         assert rule.product == pytest.approx(1.92027 if rule.name == "compound" else 2, rel=1e-4)
         for phi in (-1.5, 0, 0.3, 2):
             at = rule.at(phi)
-            assert (at.depth, at.width, at.resolution) == pytest.approx((rule.alpha**phi, rule.beta**phi, rule.gamma**phi))
+            assert (at.depth, at.width, at.resolution) == pytest.approx(
+                (rule.alpha**phi, rule.beta**phi, rule.gamma**phi)
+            )
             full = rule.at(rule.exponent(phi))
             assert full.depth * full.width**2 * full.resolution**2 == pytest.approx(2**phi)
 
@@ -119,7 +157,16 @@ def test_compound_two_on_b0_is_296_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("channels", "width", "expected"),
-    [(32, 1.1, 32), (16, 1.4, 24), (40, 1.1, 48), (1280, 1.1, 1408), (320, 0.25, 80), (24, 0.5, 16), (8, 0.1, 8), (112, 2.0, 224)],
+    [
+        (32, 1.1, 32),
+        (16, 1.4, 24),
+        (40, 1.1, 48),
+        (1280, 1.1, 1408),
+        (320, 0.25, 80),
+        (24, 0.5, 16),
+        (8, 0.1, 8),
+        (112, 2.0, 224),
+    ],
 )
 def test_channels_as_released(channels: int, width: float, expected: int) -> None:
     assert round_channels(channels, width, Rounding(channels=8)) == expected
@@ -149,7 +196,10 @@ def test_blocks_are_apportioned_by_largest_remainder_ties_to_the_later_stage() -
         total = draw.randint(sum(layers), 40)
         shares = apportion(layers, total)
         assert sum(shares) == total
-        assert all(abs(share - total * n / sum(layers)) < 1 for share, n in zip(shares, layers, strict=True))
+        assert all(
+            abs(share - total * n / sum(layers)) < 1
+            for share, n in zip(shares, layers, strict=True)
+        )
 
 
 def test_pixels_round_halves_up_to_the_step() -> None:
@@ -164,7 +214,9 @@ def test_baseline_is_unchanged_by_ones() -> None:
 
 
 def test_a_network_below_its_stride_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"12 px, below the baseline's total stride of 16.*at least 0.5"):
+    with pytest.raises(
+        ValueError, match=r"12 px, below the baseline's total stride of 16.*at least 0.5"
+    ):
         nominal(MINI, RULES["resolution"].at(-3))
 
 
@@ -198,7 +250,11 @@ def exhaustive(rule: Rule, phi: float) -> tuple[float, float]:
             network = scale(MINI.network, Coefficients(depth, width, side / 32), MINI.rounding)
             error = abs(cost(network).macs / target - 1)
             if error <= TOLERANCE:
-                off = (depth / intended.depth, (width / intended.width) ** 2, (side / 32 / intended.resolution) ** 2)
+                off = (
+                    depth / intended.depth,
+                    (width / intended.width) ** 2,
+                    (side / 32 / intended.resolution) ** 2,
+                )
                 best = min(best, (math.hypot(*map(math.log2, off)), error))
     return best
 
@@ -206,9 +262,13 @@ def exhaustive(rule: Rule, phi: float) -> tuple[float, float]:
 @pytest.mark.parametrize(("rule", "phi"), [("compound", 1), ("wr", 1), ("dw", 1.5), ("width", 2)])
 def test_the_search_finds_what_trying_everything_finds(rule: str, phi: float) -> None:
     point = matched(MINI, RULES[rule], phi)
-    ratio = [getattr(point.realised, name) / getattr(point.intended, name) for name in ("depth", "width", "resolution")]
+    ratio = [
+        getattr(point.realised, name) / getattr(point.intended, name)
+        for name in ("depth", "width", "resolution")
+    ]
     distance = math.hypot(math.log2(ratio[0]), 2 * math.log2(ratio[1]), 2 * math.log2(ratio[2]))
-    assert distance == pytest.approx(exhaustive(RULES[rule], phi)[0], abs=0.015)  # the grid's step in width
+    # The grid's step in width.
+    assert distance == pytest.approx(exhaustive(RULES[rule], phi)[0], abs=0.015)
     assert distance <= exhaustive(RULES[rule], phi)[0] + 1e-9
 
 
@@ -220,11 +280,16 @@ def test_matched_shrinks_too() -> None:
 
 def test_phi_zero_is_the_baseline_under_every_rule() -> None:
     for rule in RULES.values():
-        assert matched(MINI, rule, 0).network == MINI.network == nominal(MINI, rule.at(0), 1.0).network
+        assert (
+            matched(MINI, rule, 0).network == MINI.network == nominal(MINI, rule.at(0), 1.0).network
+        )
 
 
 def test_an_impossible_budget_says_what_is_near() -> None:
-    with pytest.raises(ValueError, match=r"scaling=depth phi=0.5: no network of mini costs within 5% of 1.41 .*nearest: 1.29 and 1.57"):
+    with pytest.raises(
+        ValueError,
+        match=r"scaling=depth phi=0.5: no network of mini costs within 5% of 1.41 .*nearest: 1.29 and 1.57",
+    ):
         matched(MINI, RULES["depth"], 0.5)
 
 

@@ -1,4 +1,5 @@
-"""W&B shows what the records say and never stops a run: what was written is read back by W&B's own inspector."""
+"""W&B shows what the records say and never stops a run: what was written is read back by W&B's own
+inspector."""
 
 import dataclasses
 import json
@@ -37,13 +38,18 @@ def execution(tmp_path: Path, cache: Path) -> Execution:
 
 def inspect(folder: Path, *options: str) -> str:
     [file] = folder.glob("*.wandb")
-    shown = subprocess.run([sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)], capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)],
+        capture_output=True,
+        text=True,
+    )
     assert shown.returncode == 0, shown.stderr
     return shown.stdout
 
 
 def written(runs: Path, count: int = 1) -> list[Path]:
-    """The folders of finished W&B runs below a folder of records, once W&B's own process has written their ends."""
+    """The folders of finished W&B runs below a folder of records, once W&B's own process has written their
+    ends."""
     folders = sorted(runs.glob("*/wandb/offline-run-*"), key=lambda folder: folder.name)
     assert len(folders) == count
     wait_for(lambda: '"type":"exit"' in inspect(folders[-1]))
@@ -55,26 +61,45 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line)["history"]["item"] for line in inspect(folder).splitlines() if '"type":"history"' in line]
+    rows = [
+        json.loads(line)["history"]["item"]
+        for line in inspect(folder).splitlines()
+        if '"type":"history"' in line
+    ]
     return [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
 
 
 def said(caplog: pytest.LogCaptureFixture) -> str:
     """The one line that this project logged."""
-    [line] = [record.getMessage() for record in caplog.records if record.name.startswith("ablation")]
+    [line] = [
+        record.getMessage() for record in caplog.records if record.name.startswith("ablation")
+    ]
     assert "\n" not in line
     return line
 
 
 def shown(record: Record) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if value is not None} for row in record.history]
+    return [
+        {key: value for key, value in row.items() if value is not None} for row in record.history
+    ]
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[list[Planned], dict[str, Record], Path]:
+def swept(
+    tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> tuple[list[Planned], dict[str, Record], Path]:
     """A sweep over two rules that share a run, with W&B offline."""
     runs = tmp_path_factory.mktemp("swept")
-    words = ["-m", "scaling=width,resolution", "phi=-1,0", "cost=nominal", *TINY, f"runs={runs}", f"cache={cache}", "wandb.mode=offline"]
+    words = [
+        "-m",
+        "scaling=width,resolution",
+        "phi=-1,0",
+        "cost=nominal",
+        *TINY,
+        f"runs={runs}",
+        f"cache={cache}",
+        "wandb.mode=offline",
+    ]
     with hydra():
         wanted = plan(words[1:])
     ended = command(*words)
@@ -82,42 +107,85 @@ def swept(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[list[P
     return wanted.planned, read_records(runs, [entry.run for entry in wanted.planned]), runs
 
 
-def test_every_run_has_its_history_summary_tags_and_config(swept: tuple[list[Planned], dict[str, Record], Path]) -> None:
+def test_every_run_has_its_history_summary_tags_and_config(
+    swept: tuple[list[Planned], dict[str, Record], Path],
+) -> None:
     entries, records, runs = swept
     folders = {folder.parents[1].name: folder for folder in runs.glob("*/wandb/offline-run-*")}
     assert set(folders) - {"studies"} == set(records)
     for entry in {entry.run.id: entry for entry in reversed(entries)}.values():
         record, folder = records[entry.run.id], folders[entry.run.id]
         told = summary(folder)
-        assert (told["run_id"], told["name"], told["state"], told["project"]) == (record.run_id, entry.label, "finished", "ablation")
+        assert (told["run_id"], told["name"], told["state"], told["project"]) == (
+            record.run_id,
+            entry.label,
+            "finished",
+            "ablation",
+        )
         assert history(folder) == shown(record)
-        for name in ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds"):
+        for name in (
+            "status",
+            "macs",
+            "params",
+            "activations",
+            "accuracy",
+            "val_accuracy",
+            "train_accuracy",
+            "seconds",
+        ):
             assert told["summary"][name] == getattr(record, name)
         assert told["tags"] == [entry.arm.name, "cost nominal", "shapes", f"phi {entry.arm.phi:g}"]
         assert told["config"]["recipe"] == record.config["recipe"]
-        assert (told["config"]["rule"], told["config"]["phi"], told["config"]["seed"]) == (entry.arm.name, entry.arm.phi, 0)
+        assert (told["config"]["rule"], told["config"]["phi"], told["config"]["seed"]) == (
+            entry.arm.name,
+            entry.arm.phi,
+            0,
+        )
 
 
-def test_one_run_for_the_study_holds_its_table_with_rule_and_phi_and_its_chart(swept: tuple[list[Planned], dict[str, Record], Path]) -> None:
+def test_one_run_for_the_study_holds_its_table_with_rule_and_phi_and_its_chart(
+    swept: tuple[list[Planned], dict[str, Record], Path],
+) -> None:
     entries, records, runs = swept
     [folder] = runs.glob("studies/*/wandb/offline-run-*")
     [table] = folder.glob("files/media/table/runs_*.json")
     content = json.loads(table.read_text())
     rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
-    assert [(row["rule"], row["phi"], row["run_id"]) for row in rows] == [(entry.arm.name, entry.arm.phi, entry.run.id) for entry in entries]
+    assert [(row["rule"], row["phi"], row["run_id"]) for row in rows] == [
+        (entry.arm.name, entry.arm.phi, entry.run.id) for entry in entries
+    ]
     assert len(rows) == 4 and len(records) == 3
     for row in rows:
-        assert (row["accuracy"], row["macs"]) == (records[row["run_id"]].accuracy, records[row["run_id"]].macs)
+        assert (row["accuracy"], row["macs"]) == (
+            records[row["run_id"]].accuracy,
+            records[row["run_id"]].macs,
+        )
     [chart] = folder.glob("files/media/table/accuracy against FLOPs*.json")
-    points = {(line, macs): accuracy for macs, line, accuracy in json.loads(chart.read_text())["data"]}
-    assert points == {(entry.arm.name, records[entry.run.id].macs): records[entry.run.id].accuracy for entry in entries}
+    points = {
+        (line, macs): accuracy for macs, line, accuracy in json.loads(chart.read_text())["data"]
+    }
+    assert points == {
+        (entry.arm.name, records[entry.run.id].macs): records[entry.run.id].accuracy
+        for entry in entries
+    }
     assert "wandb/lineseries" in inspect(folder)
 
 
-def test_the_same_command_again_writes_no_second_summary(swept: tuple[list[Planned], dict[str, Record], Path], cache: Path) -> None:
+def test_the_same_command_again_writes_no_second_summary(
+    swept: tuple[list[Planned], dict[str, Record], Path], cache: Path
+) -> None:
     _, records, runs = swept
     with hydra():
-        wanted = plan(["scaling=width,resolution", "phi=-1,0", *TINY, f"runs={runs}", f"cache={cache}", "wandb.mode=offline"])
+        wanted = plan(
+            [
+                "scaling=width,resolution",
+                "phi=-1,0",
+                *TINY,
+                f"runs={runs}",
+                f"cache={cache}",
+                "wandb.mode=offline",
+            ]
+        )
     tracking.summarise(wanted.name, wanted.planned, records, wanted.execution)
     assert len(list(runs.glob("studies/*/wandb/offline-run-*"))) == 1
 
@@ -146,7 +214,11 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("silent", [False, True], ids=["away", "silent"])
 def test_online_without_its_server_is_written_offline_and_said_in_one_line(
-    silent: bool, server: str, execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    silent: bool,
+    server: str,
+    execution: Execution,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     forget_wandb()
     monkeypatch.setenv("WANDB_BASE_URL", server if silent else "http://127.0.0.1:9")
@@ -155,13 +227,20 @@ def test_online_without_its_server_is_written_offline_and_said_in_one_line(
     record = execute(planned(), dataclasses.replace(execution, wandb="online"))
     assert record.total_seconds - record.seconds < 10
     line = said(caplog)
-    assert line.startswith("W&B is written offline: http://127.0.0.1:") and "does not answer" in line and line.endswith("uploads it later")
+    assert (
+        line.startswith("W&B is written offline: http://127.0.0.1:")
+        and "does not answer" in line
+        and line.endswith("uploads it later")
+    )
     [folder] = written(execution.runs)
     assert history(folder) == shown(record)
 
 
 def test_online_logged_out_is_written_offline_and_said_in_one_line(
-    execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    execution: Execution,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     forget_wandb()
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -207,16 +286,30 @@ def test_a_disk_too_full_for_wandb_never_stops_a_run(execution: Execution) -> No
 
 
 def test_sync_is_one_line_where_it_cannot_upload(
-    swept: tuple[list[Planned], dict[str, Record], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    swept: tuple[list[Planned], dict[str, Record], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     runs = swept[2]
     assert len(offline(runs)) == 4
-    environment = {"WANDB_BASE_URL": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment = {
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
     call = [sys.executable, "-m", "ablation.sync"]
-    ended = subprocess.run([*call, f"runs={runs}"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        [*call, f"runs={runs}"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert ended.returncode == 1
-    assert ended.stderr.startswith("error: http://127.0.0.1:9 does not answer") and len(ended.stderr.splitlines()) == 1
-    ended = subprocess.run([*call, f"runs={tmp_path}"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (
+        ended.stderr.startswith("error: http://127.0.0.1:9 does not answer")
+        and len(ended.stderr.splitlines()) == 1
+    )
+    ended = subprocess.run(
+        [*call, f"runs={tmp_path}"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert (ended.returncode, ended.stdout) == (0, f"nothing to upload below {tmp_path}\n")
 
 

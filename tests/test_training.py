@@ -1,4 +1,5 @@
-"""Training: optimizer, schedule, averaging, one run end to end, divergence, and the reminder to raise RESULTS_VERSION."""
+"""Training: optimizer, schedule, averaging, one run end to end, divergence, and the reminder to raise
+RESULTS_VERSION."""
 
 import dataclasses
 import json
@@ -22,12 +23,26 @@ from ablation.train.model import ConvNet
 from ablation.train.optimizer import TensorFlowRMSprop, make_optimizer, schedule
 from ablation.train.watch import finite
 
-RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, ema=0.9, label_smoothing=0.1, dropout=0.1, drop_path=0.1, shift=0.1, validate_every=1)
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=16,
+    learning_rate=0.1,
+    ema=0.9,
+    label_smoothing=0.1,
+    dropout=0.1,
+    drop_path=0.1,
+    shift=0.1,
+    validate_every=1,
+)
 DATA = Data("shapes", 12, 96, train_size=96, validation_size=40)
 
 
-def planned(recipe: Recipe = RECIPE, data: Data = DATA, seed: int = 0, evaluate: bool = True) -> Planned:
-    return expand(MINI, [Arm("compound", "matched", RULES["compound"], 0.5)], recipe, data, [seed], evaluate)[0]
+def planned(
+    recipe: Recipe = RECIPE, data: Data = DATA, seed: int = 0, evaluate: bool = True
+) -> Planned:
+    return expand(
+        MINI, [Arm("compound", "matched", RULES["compound"], 0.5)], recipe, data, [seed], evaluate
+    )[0]
 
 
 @pytest.fixture
@@ -45,7 +60,13 @@ def test_a_run_leaves_a_record_with_everything(execution: Execution) -> None:
     record = execute(entry, execution)
     assert read_record(execution.runs, entry.run) is not None
     content = json.loads((execution.runs / entry.run.id / "record.json").read_text())
-    assert (content["status"], content["seed"], content["epochs"], content["threads"], content["cost"]) == ("done", 0, 2, 1, "matched")
+    assert (
+        content["status"],
+        content["seed"],
+        content["epochs"],
+        content["threads"],
+        content["cost"],
+    ) == ("done", 0, 2, 1, "matched")
     assert content["config"]["network"]["pixels"] == entry.run.network.pixels
     assert content["config"]["recipe"]["ema"] == 0.9
     for name in ("accuracy", "val_accuracy", "train_accuracy"):
@@ -58,7 +79,9 @@ def test_a_run_leaves_a_record_with_everything(execution: Execution) -> None:
     assert set(record.versions) == {"python", "torch", "pytorch-lightning", "numpy"}
 
 
-def test_the_same_run_gives_the_same_numbers_and_a_done_run_is_not_trained_again(execution: Execution, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_numbers_and_a_done_run_is_not_trained_again(
+    execution: Execution, tmp_path: Path
+) -> None:
     first = execute(planned(), execution)
     elsewhere = dataclasses.replace(execution, runs=tmp_path / "elsewhere")
     assert untimed(execute(planned(), elsewhere)) == untimed(first)
@@ -74,23 +97,47 @@ def test_evaluate_false_leaves_no_accuracy(execution: Execution) -> None:
 
 
 def test_a_diverged_run_is_a_result(execution: Execution) -> None:
-    record = execute(planned(dataclasses.replace(RECIPE, learning_rate=1e30, warmup_epochs=0.0)), execution)
+    record = execute(
+        planned(dataclasses.replace(RECIPE, learning_rate=1e30, warmup_epochs=0.0)), execution
+    )
     assert record.status == "diverged"
     assert record.train_loss is None
-    assert json.loads((execution.runs / record.run_id / "record.json").read_text())["status"] == "diverged"
+    assert (
+        json.loads((execution.runs / record.run_id / "record.json").read_text())["status"]
+        == "diverged"
+    )
 
 
 def test_training_learns(execution: Execution) -> None:
     """Forty images learned by heart: far above the 8 % of chance."""
     recipe = Recipe(epochs=30, batch_size=16, learning_rate=0.1, flip=False, validate_every=100)
-    record = execute(planned(recipe, dataclasses.replace(DATA, train_size=32, validation_size=40)), execution)
+    record = execute(
+        planned(recipe, dataclasses.replace(DATA, train_size=32, validation_size=40)), execution
+    )
     assert record.train_accuracy > 0.8
 
 
 def test_results_are_those_of_this_results_version(execution: Execution) -> None:
-    """Twenty steps of a tiny run. Where this fails, a change alters results: raise RESULTS_VERSION and store the new loss here."""
-    recipe = Recipe(epochs=4, batch_size=16, learning_rate=0.05, clip=1.0, ema=0.9, shift=0.1, drop_path=0.1, weight_decay=1e-3, validate_every=9)
-    run = expand(MINI, [Arm("coefficients", "nominal", coefficients=Coefficients(depth=2))], recipe, dataclasses.replace(DATA, train_size=80), [0])[0]
+    """Twenty steps of a tiny run. Where this fails, a change alters results: raise RESULTS_VERSION and store
+    the new loss here."""
+    recipe = Recipe(
+        epochs=4,
+        batch_size=16,
+        learning_rate=0.05,
+        clip=1.0,
+        ema=0.9,
+        shift=0.1,
+        drop_path=0.1,
+        weight_decay=1e-3,
+        validate_every=9,
+    )
+    run = expand(
+        MINI,
+        [Arm("coefficients", "nominal", coefficients=Coefficients(depth=2))],
+        recipe,
+        dataclasses.replace(DATA, train_size=80),
+        [0],
+    )[0]
     record = execute(run, execution)
     stored = {1: [2.77812, 2.68811, 2.52846, 2.58974]}[RESULTS_VERSION]
     assert [row["train/loss"] for row in record.history] == pytest.approx(stored, abs=1e-3)
@@ -99,12 +146,23 @@ def test_results_are_those_of_this_results_version(execution: Execution) -> None
 def test_weight_decay_leaves_norms_and_biases_alone() -> None:
     net = ConvNet(MINI.network)
     for name in ("sgd", "adamw", "rmsprop"):
-        optimizer = make_optimizer(net, dataclasses.replace(RECIPE, optimizer=name, weight_decay=0.5))
-        decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+        optimizer = make_optimizer(
+            net, dataclasses.replace(RECIPE, optimizer=name, weight_decay=0.5)
+        )
+        decayed = {
+            id(p)
+            for group in optimizer.param_groups
+            if group["weight_decay"]
+            for p in group["params"]
+        }
         for module in net.modules():
             for key, p in module.named_parameters(recurse=False):
-                assert (id(p) in decayed) == (isinstance(module, nn.Conv2d | nn.Linear) and key == "weight")
-        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+                assert (id(p) in decayed) == (
+                    isinstance(module, nn.Conv2d | nn.Linear) and key == "weight"
+                )
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(
+            list(net.parameters())
+        )
 
 
 def test_rmsprop_is_tensorflows() -> None:
@@ -131,7 +189,10 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
 
 
 def test_the_papers_schedule_is_a_staircase_from_step_zero() -> None:
-    decay = schedule(dataclasses.replace(RECIPE, epochs=350, warmup_epochs=5.0, schedule="exponential"), steps_per_epoch=100)
+    decay = schedule(
+        dataclasses.replace(RECIPE, epochs=350, warmup_epochs=5.0, schedule="exponential"),
+        steps_per_epoch=100,
+    )
     assert decay(499) < 1
     assert decay(500) == pytest.approx(0.97**2)
     assert decay(719) == pytest.approx(0.97**2)
@@ -145,7 +206,9 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
             self.net = nn.BatchNorm1d(1)
 
     module, averaging = Module(), Averaging(0.9)
-    averaging._average_model = averaged = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
+    averaging._average_model = averaged = torch.optim.swa_utils.AveragedModel(
+        module, use_buffers=True
+    )
     weight, mean = 1.0, 0.0
     for n in range(8):
         module.net.weight.data.fill_(float(n))
@@ -153,7 +216,11 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
         module.net.num_batches_tracked.fill_(n)
         averaging.update(module.net, n)
         decay = min(0.9, (1 + n) / (10 + n))
-        weight, mean = (float(n), 10.0 * n) if n == 0 else (decay * weight + (1 - decay) * n, decay * mean + (1 - decay) * 10 * n)
+        weight, mean = (
+            (float(n), 10.0 * n)
+            if n == 0
+            else (decay * weight + (1 - decay) * n, decay * mean + (1 - decay) * 10 * n)
+        )
     assert averaged.module.net.weight.item() == pytest.approx(weight)
     assert averaged.module.net.running_mean.item() == pytest.approx(mean)
     assert averaged.module.net.num_batches_tracked.item() == 7
@@ -162,16 +229,24 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
 def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     kept = execute(planned(), execution)
     plain = execute(planned(dataclasses.replace(RECIPE, ema=0.0)), execution)
-    assert [row["train/loss"] for row in kept.history] == [row["train/loss"] for row in plain.history]
+    assert [row["train/loss"] for row in kept.history] == [
+        row["train/loss"] for row in plain.history
+    ]
     assert kept.val_loss != plain.val_loss
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # of Python 3.12 where readers start
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded:DeprecationWarning"
+)  # of Python 3.12 where readers start
 def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_path: Path) -> None:
     """Dropout too: reading ahead takes no random number from it."""
     recipe = dataclasses.replace(RECIPE, dropout=0.2, drop_path=0.2, shift=0.1)
     held, streamed = (
-        execute(planned(recipe), dataclasses.replace(execution, runs=tmp_path / str(resident), resident=resident)) for resident in (True, False)
+        execute(
+            planned(recipe),
+            dataclasses.replace(execution, runs=tmp_path / str(resident), resident=resident),
+        )
+        for resident in (True, False)
     )
     assert untimed(held) == untimed(streamed)
 
@@ -179,7 +254,9 @@ def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_pat
 def test_measure_counts_every_image_once() -> None:
     torch.manual_seed(0)
     net = ConvNet(MINI.network)
-    images = Images(torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8), torch.arange(70) % 12)
+    images = Images(
+        torch.randint(0, 255, (70, 32, 32, 3), dtype=torch.uint8), torch.arange(70) % 12
+    )
     assert measure(net, images, batch=32) == pytest.approx(measure(net, images, batch=70), rel=1e-5)
     assert net.training
 
@@ -194,7 +271,17 @@ def test_signals_are_given_back() -> None:
 
 def test_bf16_and_the_papers_recipe_run(execution: Execution) -> None:
     paper = Recipe(
-        2, 16, 0.004, "rmsprop", schedule="exponential", ema=0.9999, label_smoothing=0.1, dropout=0.2, drop_path=0.2, crop=0.08, precision="bf16"
+        2,
+        16,
+        0.004,
+        "rmsprop",
+        schedule="exponential",
+        ema=0.9999,
+        label_smoothing=0.1,
+        dropout=0.2,
+        drop_path=0.2,
+        crop=0.08,
+        precision="bf16",
     )
     record = execute(planned(paper), execution)
     assert record.status == "done"

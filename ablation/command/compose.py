@@ -1,6 +1,8 @@
-"""The door: Hydra composes, this module turns the result into frozen values. Below it there is no DictConfig."""
+"""The door: Hydra composes, this module turns the result into frozen values. Below it there is no
+DictConfig."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.errors import NotYet, one_line
-from ablation.runs.arms import Arm
+from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.checks import build, one_of, typed
 from ablation.runs.config import Data, Execution, Recipe, folder_of
 from ablation.theory.baselines import BASELINES, FINE, Baseline
@@ -26,14 +28,16 @@ def arm(scaling: Mapping[str, Any], phi: float, cost: str) -> Arm:
         rule = build(Rule, scaling, "scaling")
         known = RULES.get(rule.name)
         if known and known != rule:  # a changed triple does not keep the name of the original
-            rule = Rule(f"{rule.alpha:g}/{rule.beta:g}/{rule.gamma:g}", rule.alpha, rule.beta, rule.gamma)
+            rule = replace(rule, name=f"{rule.alpha:g}/{rule.beta:g}/{rule.gamma:g}")
         return Arm(rule.name, cost, rule=rule, phi=phi)
     if cost == "matched":
-        raise ValueError(f"cost=matched: scaling={scaling['name']} has fixed coefficients and no dial to turn; take cost=nominal, or a rule")
+        raise ValueError(
+            f"cost=matched: scaling={scaling['name']} has fixed coefficients and no dial to turn; take "
+            "cost=nominal, or a rule"
+        )
     if "variant" in scaling:
         one_of("scaling.variant", scaling["variant"], tuple(PUBLISHED))
-        row = PUBLISHED[scaling["variant"]]
-        coefficients = Coefficients(row.depth, row.width, row.pixels / BASELINES["b0"].network.pixels)
+        coefficients = PUBLISHED[scaling["variant"]].coefficients
         return Arm(f"published {scaling['variant']}", cost, coefficients=coefficients)
     return Arm(scaling["name"], cost, coefficients=build(Coefficients, values, "scaling"))
 
@@ -44,9 +48,13 @@ def _triple(file: Path) -> dict[str, float]:
         content = yaml.safe_load(file.read_text())
         return {name: float(content[name]) for name in ("alpha", "beta", "gamma")}
     except FileNotFoundError:
-        raise NotYet(f"scaling=fitted: {file} does not exist; make grid-search writes it, or set scaling.file=...") from None
+        raise NotYet(
+            f"scaling=fitted: {file} does not exist; make grid-search writes it, or set scaling.file=..."
+        ) from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"scaling.file={file}: needs alpha, beta and gamma as numbers ({one_line(error)})") from error
+        raise ValueError(
+            f"scaling.file={file}: needs alpha, beta and gamma as numbers ({one_line(error)})"
+        ) from error
 
 
 def _baseline(node: Mapping[str, Any]) -> Baseline:
@@ -57,7 +65,10 @@ def _baseline(node: Mapping[str, Any]) -> Baseline:
         raise ValueError("baseline=file: say which stage table, baseline.path=FILE.yaml")
     file = Path(node["path"])
     if not file.is_file():
-        raise FileNotFoundError(f"baseline.path={file}: no such file; it should hold a stage table as YAML (CONTRIBUTING.md has one)")
+        raise FileNotFoundError(
+            f"baseline.path={file}: no such file; it should hold a stage table as YAML (CONTRIBUTING.md "
+            "has one)"
+        )
     try:
         return stage_table(file.stem, yaml.safe_load(file.read_text()))
     except (OSError, yaml.YAMLError, ValueError) as error:
@@ -65,14 +76,19 @@ def _baseline(node: Mapping[str, Any]) -> Baseline:
 
 
 def stage_table(name: str, table: Any) -> Baseline:
-    """A user's own baseline: the fields of `Network` without classes, which are the data's; a list of `Stage`; `Rounding`, or that of mini.
+    """A user's own baseline: the fields of `Network` without classes, which are the data's; a list of
+    `Stage`; `Rounding`, or that of mini.
 
-    Raises ValueError for whatever is wrong with it, naming the value.
-    """
+    Raises ValueError for whatever is wrong with it, naming the value."""
     if name in BASELINES:
         raise ValueError(f"{name} is the name of a baseline that ships; give the file another")
-    if not isinstance(table, dict) or not all(isinstance(row, dict) for row in [*(table.get("stages") or [None]), table.get("rounding", {})]):
-        raise ValueError("a stage table is a mapping; its stages are a list of mappings, its rounding is one")
+    if not isinstance(table, dict) or not all(
+        isinstance(row, dict)
+        for row in [*(table.get("stages") or [None]), table.get("rounding", {})]
+    ):
+        raise ValueError(
+            "a stage table is a mapping; its stages are a list of mappings, its rounding is one"
+        )
     if "classes" in table:
         raise ValueError(f"classes={table['classes']}: the data say how many; leave it out")
     rounding = build(Rounding, vars(FINE) | table.get("rounding", {}), "rounding")
@@ -91,7 +107,11 @@ def _stage(number: int, row: Mapping[str, Any]) -> Stage:
 def scaling_node(name: str, cfg: DictConfig) -> dict[str, Any]:
     """A rule by its name, as a scaling node; raises ValueError for a name that is none."""
     one_of("study.rules", name, (*RULES, "fitted"))
-    return {"name": name, "file": fitted_file(Path(str(cfg.results)))} if name == "fitted" else dict(vars(RULES[name]))
+    return (
+        {"name": name, "file": fitted_file(Path(str(cfg.results)))}
+        if name == "fitted"
+        else dict(vars(RULES[name]))
+    )
 
 
 def fitted_file(results: Path) -> str:
@@ -101,22 +121,51 @@ def fitted_file(results: Path) -> str:
 
 def scaling_arm(cfg: DictConfig, phi: Any) -> Arm:
     """The arm of a composed configuration at phi, a number as typed."""
-    return arm(OmegaConf.to_container(cfg.scaling, resolve=True), typed("phi", phi, float), cfg.cost)  # type: ignore[arg-type]
+    return arm(
+        OmegaConf.to_container(cfg.scaling, resolve=True), typed("phi", phi, float), cfg.cost
+    )  # type: ignore[arg-type]
 
 
-def conditions(cfg: DictConfig) -> dict[str, Any]:
-    """What all arms of one composed configuration have in common, as `expand` takes it."""
+@dataclass(frozen=True)
+class Conditions:
+    """What all runs of one composed configuration have in common; see arms.expand."""
+
+    baseline: Baseline
+    recipe: Recipe
+    data: Data
+    evaluate: bool
+    equal: str
+    setting: str
+
+    def runs(self, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Planned]:
+        """Every arm with every seed."""
+        return expand(
+            self.baseline,
+            arms,
+            self.recipe,
+            self.data,
+            seeds,
+            evaluate=self.evaluate,
+            equal=self.equal,
+            setting=self.setting,
+        )
+
+
+def conditions(cfg: DictConfig) -> Conditions:
+    """What all runs of one composed configuration have in common; raises ValueError for what is wrong with
+    it."""
     if cfg.scaling.name == "published" and cfg.baseline.name != "b0":
-        raise ValueError(f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0")
-    evaluate = typed("evaluate", cfg.evaluate, bool)
-    return {
-        "baseline": _baseline(cfg.baseline),
-        "recipe": _recipe(cfg),
-        "data": _data(cfg),
-        "evaluate": evaluate,
-        "equal": cfg.equal,
-        "setting": cfg.setting,
-    }
+        raise ValueError(
+            f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
+        )
+    return Conditions(
+        baseline=_baseline(cfg.baseline),
+        recipe=_recipe(cfg),
+        data=_data(cfg),
+        evaluate=typed("evaluate", cfg.evaluate, bool),
+        equal=cfg.equal,
+        setting=cfg.setting,
+    )
 
 
 def _recipe(cfg: DictConfig) -> Recipe:
@@ -127,12 +176,17 @@ def _data(cfg: DictConfig) -> Data:
     values: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
     if values["name"] == "custom":
         if not values["path"]:
-            raise ValueError("data=custom: say which set, data.name=owner/name from the hub or data.path=FOLDER")
+            raise ValueError(
+                "data=custom: say which set, data.name=owner/name from the hub or data.path=FOLDER"
+            )
         values["name"] = Path(values["path"]).resolve().name
     if values["path"]:
         folder_of(values["path"])  # before anything heavy is imported
     if values["classes"] is None or values["native"] is None:
-        from ablation.images.sources import describe  # opens the data, so only where its config leaves these open
+        # Opens the data, so only where its config leaves these open.
+        from ablation.images.sources import (
+            describe,
+        )
 
         values |= {key: found for key, found in describe(values).items() if values[key] is None}
     return build(Data, values, "data")
@@ -140,15 +194,18 @@ def _data(cfg: DictConfig) -> Data:
 
 def execution(cfg: DictConfig) -> Execution:
     """Where and how, from a composed configuration."""
-    return Execution(
-        runs=Path(str(cfg.runs)),
-        cache=Path(str(cfg.cache)).expanduser(),
-        threads=typed("threads", cfg.threads, int),
-        accelerator=str(cfg.accelerator),
-        wandb=str(cfg.wandb.mode),
-        project=str(cfg.wandb.project),
-        keep_weights=typed("keep_weights", cfg.keep_weights, bool),
-        devices=typed("devices", cfg.devices, int),
-        gpu_memory=typed("gpu_memory", cfg.gpu_memory, float | None),
-        resident=typed("resident", cfg.resident, bool | None),
+    return build(
+        Execution,
+        {
+            "runs": Path(str(cfg.runs)),
+            "cache": Path(str(cfg.cache)).expanduser(),
+            "threads": cfg.threads,
+            "accelerator": str(cfg.accelerator),
+            "wandb": str(cfg.wandb.mode),
+            "project": str(cfg.wandb.project),
+            "keep_weights": cfg.keep_weights,
+            "devices": cfg.devices,
+            "gpu_memory": cfg.gpu_memory,
+            "resident": cfg.resident,
+        },
     )

@@ -11,21 +11,27 @@ from ablation.theory.scaling import RULES, Rule
 
 
 def arguments(words: Sequence[str]) -> list[str]:
-    """Overrides as typed, and before them the choices that they imply: a name or path of images means data=custom, a table's baseline=file.
+    """Overrides as typed, and before them the choices that they imply: a name or path of images means
+    data=custom, a table's baseline=file.
 
-    --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job and printed command has it.
-    """
+    --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
+    and printed command has it."""
     words, implied = _own_configs(words)
     given = {word.split("=")[0].lstrip("+") for word in words}
     chosen = given | ({"data"} if "size" in given else set())
-    for group, choice, keys in (("data", "custom", {"data.name", "data.path"}), ("baseline", "file", {"baseline.path"})):
+    for group, choice, keys in (
+        ("data", "custom", {"data.name", "data.path"}),
+        ("baseline", "file", {"baseline.path"}),
+    ):
         implied += [f"{group}={choice}"] if given & keys and group not in chosen else []
-    first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))  # Hydra wants its flags on one side
+    # Hydra wants its flags on one side.
+    first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))
     return [*words[:first], *implied, *words[first:]]
 
 
 def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words without --config-dir, and the override that does the same; raises ValueError where there is no such folder."""
+    """The words without --config-dir, and the override that does the same; raises ValueError where there is
+    no such folder."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config-dir", "-cd")
     try:
@@ -35,7 +41,10 @@ def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if flags.config_dir is None:
         return rest, []
     if not Path(flags.config_dir).is_dir():
-        raise ValueError(f"--config-dir {flags.config_dir}: no such folder; it should hold groups of your own, such as recipe/mine.yaml")
+        raise ValueError(
+            f"--config-dir {flags.config_dir}: no such folder; it should hold groups of your own, such as "
+            "recipe/mine.yaml"
+        )
     return rest, [f"hydra.searchpath=[{json.dumps(flags.config_dir)}]"]
 
 
@@ -44,7 +53,9 @@ SET_BY_STUDY = ("scaling", "phi", "seed")  # what a study gives itself
 
 def beside_study(overrides: Sequence[str]) -> list[str]:
     """Overrides that another study takes too: none that chooses a study, or that a study gives itself."""
-    return [word for word in overrides if key_of(word).split(".")[0] not in ("study", *SET_BY_STUDY)]
+    return [
+        word for word in overrides if key_of(word).split(".")[0] not in ("study", *SET_BY_STUDY)
+    ]
 
 
 def key_of(override: str) -> str:
@@ -55,8 +66,15 @@ def key_of(override: str) -> str:
 def arm_overrides(wanted: Arm) -> tuple[str, ...]:
     """The overrides that make a single run of this arm."""
     if wanted.coefficients is not None:
-        multipliers = (f"scaling.{name}={value!r}" for name, value in vars(wanted.coefficients).items())
-        return ("scaling=coefficients", f"scaling.name={quoted(wanted.name)}", *multipliers, "cost=nominal")
+        multipliers = (
+            f"scaling.{name}={value!r}" for name, value in vars(wanted.coefficients).items()
+        )
+        return (
+            "scaling=coefficients",
+            f"scaling.name={quoted(wanted.name)}",
+            *multipliers,
+            "cost=nominal",
+        )
     assert wanted.rule is not None
     return (*_rule_overrides(wanted.rule), f"phi={wanted.phi!r}", f"cost={wanted.cost}")
 

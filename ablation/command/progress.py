@@ -1,4 +1,5 @@
-"""What a person sees while runs go on: read from the files that runs write, so that it works with any launcher."""
+"""What a person sees while runs go on: read from the files that runs write, so that it works with any
+launcher."""
 
 import sys
 import threading
@@ -16,9 +17,16 @@ if TYPE_CHECKING:  # rich, only where there is a terminal
 
 
 class Progress:
-    """Watches runs from a thread: a line for each that ended and, between them, bars on a terminal, elsewhere a line for each validation."""
+    """Watches runs from a thread: a line for each that ended and, between them, bars on a terminal, elsewhere
+    a line for each validation."""
 
-    def __init__(self, left: Sequence[Planned], execution: Execution, out: TextIO | None = None, every: float = 0.5) -> None:
+    def __init__(
+        self,
+        left: Sequence[Planned],
+        execution: Execution,
+        out: TextIO | None = None,
+        every: float = 0.5,
+    ) -> None:
         self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
         self.states = {entry.run.id: State("planned") for entry in left}
         self.at_once = 1
@@ -32,7 +40,12 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         self._thread.join()
         self.look()
@@ -53,10 +66,18 @@ class Progress:
             where = f"run {number} of {len(self.left)}  {entry.label:<26}"
             if now.record:
                 ending = "" if now.name == "done" else f"  {now.name}"
-                self._say(f"{where} accuracy {accuracy(now):6.1%}{ending}  {now.record.seconds:5.0f} s  {self._left()}")
+                self._say(
+                    f"{where} accuracy {accuracy(now):6.1%}{ending}  {now.record.seconds:5.0f} s  "
+                    f"{self._left()}"
+                )
             elif now.name == "failed" and before.name != "failed":
                 self._say(f"{where} failed: {now.reason}")
-            elif not self.live and now.name == "running" and "val/accuracy" in now.progress and now.progress != before.progress:
+            elif (
+                not self.live
+                and now.name == "running"
+                and "val/accuracy" in now.progress
+                and now.progress != before.progress
+            ):
                 self._say(f"{where} {epochs(now)}  validation {accuracy(now):6.1%}  {self._left()}")
         if self.live:
             self.live.update(bars(self._rows()), refresh=True)
@@ -69,23 +90,31 @@ class Progress:
 
     def _left(self) -> str:
         self.at_once = max(self.at_once, sum(now.name == "running" for now in self.states.values()))
-        left = time_left([(entry, self.states[entry.run.id]) for entry in self.left], self.at_once)  # one that ended has a successor at once
+        # One that ended has a successor at once.
+        left = time_left([(entry, self.states[entry.run.id]) for entry in self.left], self.at_once)
         return f"{left} left" if left else ""
 
     def _rows(self) -> list[tuple[str, float, str]]:
-        """Label, share and news of each run that goes on; where there are several, first of all of them together."""
+        """Label, share and news of each run that goes on; where there are several, first of all of them
+        together."""
         states = [(entry, self.states[entry.run.id]) for entry in self.left]
-        running = [(entry.label, now.share, _news(now)) for entry, now in states if now.name == "running"]
+        running = [(entry, now) for entry, now in states if now.name == "running"]
         if len(states) == 1:
-            return [(label, share, f"{news}  {self._left()}") for label, share, news in running]
-        share = sum(entry.work * now.share for entry, now in states) / max(1, sum(entry.work for entry in self.left))
+            return [
+                (entry.label, now.share, f"{_news(now)}  {self._left()}") for entry, now in running
+            ]
+        behind = sum(entry.work * now.share for entry, now in states)
+        work = sum(entry.work for entry in self.left)
         ended = sum(now.record is not None for _, now in states)
-        return [(f"{ended} of {len(states)} done", share, self._left()), *running]
+        together = (f"{ended} of {len(states)} done", behind / max(1, work), self._left())
+        return [together, *((entry.label, now.share, _news(now)) for entry, now in running)]
 
 
 def _news(now: State) -> str:
     known = accuracy(now)
-    return (epochs(now) or "preparing images") + ("" if known is None else f"  validation {known:.1%}")
+    return (epochs(now) or "preparing images") + (
+        "" if known is None else f"  validation {known:.1%}"
+    )
 
 
 def live_on(out: TextIO) -> "Live | None":
@@ -96,7 +125,11 @@ def live_on(out: TextIO) -> "Live | None":
     from rich.live import Live
 
     console = Console(file=out, highlight=False)
-    return None if console.is_dumb_terminal else Live(console=console, auto_refresh=False, transient=True)
+    return (
+        None
+        if console.is_dumb_terminal
+        else Live(console=console, auto_refresh=False, transient=True)
+    )
 
 
 def bars(rows: Iterable[tuple[str, float, str]]) -> "Table":
@@ -124,13 +157,19 @@ def epochs(now: State) -> str:
 
 
 def time_left(states: Iterable[tuple[Planned, State]], at_once: int = 1) -> str:
-    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many runs at once as there are now,
-    or `at_once` where that is more.
+    """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many
+    runs at once as there are now, or `at_once` where that is more.
 
-    Empty where nothing has been measured yet. Failed runs are not waited for.
-    """
+    Empty where nothing has been measured yet. Failed runs are not waited for."""
     states = list(states)
-    known = [(entry.work * now.share, now.record.total_seconds if now.record else now.progress["seconds"]) for entry, now in states if now.share]
+    known = [
+        (
+            entry.work * now.share,
+            now.record.total_seconds if now.record else now.progress["seconds"],
+        )
+        for entry, now in states
+        if now.share
+    ]
     work, seconds = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
     if not work:
         return ""

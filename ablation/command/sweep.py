@@ -1,4 +1,5 @@
-"""A sweep: what is planned and has no record is launched, stage after stage, until every run is accounted for."""
+"""A sweep: what is planned and has no record is launched, stage after stage, until every run is accounted
+for."""
 
 import shlex
 import signal
@@ -23,14 +24,16 @@ Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM; not an Exception, so that nothing on the way to the door takes it for a fault of a run."""
+    """SIGINT or SIGTERM; not an Exception, so that nothing on the way to the door takes it for a fault of a
+    run."""
 
     def __init__(self, number: int) -> None:
         self.status = 128 + number
 
 
 class Incomplete(RuntimeError):
-    """A sweep ended without all of its records: which are missing and why, and the command that finishes it."""
+    """A sweep ended without all of its records: which are missing and why, and the command that finishes
+    it."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -39,33 +42,63 @@ class Incomplete(RuntimeError):
 
 def outcome(planned: Sequence[Planned], done: Mapping[str, Record]) -> str:
     """The table at the end of a sweep: each network and its accuracy over seeds."""
-    places = [{"baseline": e.baseline, "setting": e.setting, "cost": e.arm.cost, "network": e.arm.label} for e in planned]
-    head = [name for name in places[0] if name == "network" or len({place[name] for place in places}) > 1]
-    runs: dict[tuple[str, ...], dict[str, Planned]] = {}
+    places = [_place(entry) for entry in planned]
+    head = [name for name in places[0] if name == "network" or _differs(places, name)]
+    networks: dict[tuple[str, ...], dict[str, Planned]] = {}
     for entry, place in zip(planned, places, strict=True):
-        runs.setdefault(tuple(place[name] for name in head), {})[entry.run.id] = entry
-    rows = []
-    for names, entries in runs.items():
-        network = next(iter(entries.values())).run.network
-        found = [done[run_id].reported for run_id in entries]
-        diverged = sum(done[run_id].status == "diverged" for run_id in entries)
-        accuracies = [f"{value:.1%}" for value in (sum(found) / len(found), min(found), max(found))]
-        rows.append(
-            [*names, network.pixels, f"{cost(network).macs:,}", *accuracies, f"{len(found)} ({diverged} diverged)" if diverged else len(found)]
-        )
-    return tabulate(rows, headers=[*head, "px", "MACs", "accuracy", "lowest", "highest", "runs"], disable_numparse=True)
+        names = tuple(place[name] for name in head)
+        networks.setdefault(names, {})[entry.run.id] = entry
+    rows = [[*names, *_outcome_of(entries, done)] for names, entries in networks.items()]
+    headers = [*head, "px", "MACs", "accuracy", "lowest", "highest", "runs"]
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def _place(entry: Planned) -> dict[str, str]:
+    """What tells one network of a sweep from another."""
+    arm = entry.arm
+    return {
+        "baseline": entry.baseline,
+        "setting": entry.setting,
+        "cost": arm.cost,
+        "network": arm.label,
+    }
+
+
+def _differs(places: Sequence[Mapping[str, str]], name: str) -> bool:
+    return len({place[name] for place in places}) > 1
+
+
+def _outcome_of(entries: Mapping[str, Planned], done: Mapping[str, Record]) -> list[object]:
+    """One network: pixels, MACs, mean, lowest and highest accuracy, and how many runs."""
+    network = next(iter(entries.values())).run.network
+    records = [done[run_id] for run_id in entries]
+    found = [record.reported for record in records]
+    diverged = sum(record.status == "diverged" for record in records)
+    return [
+        network.pixels,
+        f"{cost(network).macs:,}",
+        f"{sum(found) / len(found):.1%}",
+        f"{min(found):.1%}",
+        f"{max(found):.1%}",
+        f"{len(found)} ({diverged} diverged)" if diverged else len(found),
+    ]
 
 
 def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> None:
-    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher, chosen by the overrides `launcher`.
+    """Train what a study or `-m` overrides ask for and no record answers yet, through Hydra's launcher,
+    chosen by the overrides `launcher`.
 
-    Success is read from the records, never from exit states. A study that grows with its records is trained stage after stage. Raises
-    Incomplete after everything that could be done is done.
-    """
+    Success is read from the records, never from exit states. A study that grows with its records is trained
+    stage after stage. Raises Incomplete after everything that could be done is done."""
     wanted = plan(words)
     if wanted.execution.devices > 1:
-        way_out = "split a single run (no -m, no study=), or drop devices= and let the launcher run several side by side"
-        raise ValueError(f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}")
+        way_out = (
+            "split a single run (no -m, no study=), or drop devices= and let the launcher run several side "
+            "by side"
+        )
+        raise ValueError(
+            f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}"
+        )
     while True:
         _train_all(wanted, launch, launcher)
         if not wanted.follows:
@@ -77,7 +110,10 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     """One stage: every run that is planned by now."""
     runs = {entry.run.id: entry.run for entry in wanted.planned}
     left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
-    print(f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train", flush=True)
+    print(
+        f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train",
+        flush=True,
+    )
     faults: dict[str, str] = {}
     status = 1
     try:
@@ -96,8 +132,10 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
 
 
 def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
-    """Launch what is left, then wait for runs that other commands train and launch those that they gave up; fills `faults` by run id."""
-    overrides = {job.planned.run.id: list(job.overrides) for job in reversed(wanted.jobs)}  # of a shared run the first, as in `left`
+    """Launch what is left, then wait for runs that other commands train and launch those that they gave up;
+    fills `faults` by run id."""
+    # Of a shared run the first, as in `left`.
+    overrides = {job.planned.run.id: list(job.overrides) for job in reversed(wanted.jobs)}
     where = wanted.execution
     while left:
         for entry in left:
@@ -106,17 +144,22 @@ def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str,
         for entry, answer in zip(left, answers, strict=True):
             if answer not in (None, ELSEWHERE):
                 faults[entry.run.id] = answer
-                if state(where, entry.run).name == "planned":  # its process did not live to leave a reason
+                # Its process did not live to leave a reason.
+                if state(where, entry.run).name == "planned":
                     leave_reason(where.runs, entry.run.id, answer)
-        elsewhere = [entry for entry, answer in zip(left, answers, strict=True) if answer == ELSEWHERE]
+        elsewhere = [
+            entry for entry, answer in zip(left, answers, strict=True) if answer == ELSEWHERE
+        ]
         while any(held(where.runs, entry.run.id) for entry in elsewhere):
             time.sleep(1)
         left = pending(elsewhere, all_finished(where, (entry.run for entry in elsewhere)))
 
 
 def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | None]:
-    """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost for good) answers for all."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # its KeyboardInterrupt is the one exception that ends Ray's waiting
+    """What each job answered, or why it did not; a launcher that gives up (Ray's does when one job is lost
+    for good) answers for all."""
+    # Its KeyboardInterrupt is the one exception that ends Ray's waiting.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         returns = launch(overrides)
     except KeyboardInterrupt:
@@ -125,17 +168,32 @@ def _launched(launch: Launch, overrides: Sequence[Sequence[str]]) -> list[str | 
         return [one_line(error)] * len(overrides)
     finally:
         signal.signal(signal.SIGINT, handler)
-    return [one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value for job in returns]
+    return [
+        one_line(job._return_value) if job.status == JobStatus.FAILED else job._return_value
+        for job in returns
+    ]
 
 
-def _account(wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str], launcher: Sequence[str]) -> str:
-    """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes it."""
+def _account(
+    wanted: Plan, missing: Sequence[Planned], faults: Mapping[str, str], launcher: Sequence[str]
+) -> str:
+    """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes
+    it."""
     total = len({entry.run.id for entry in wanted.planned})
     lines = [f"{len(missing)} of {total} runs are missing"]
     for entry in missing[:NAMED]:
         now = state(wanted.execution, entry.run)
         reason = faults.get(entry.run.id, now.reason)
-        lines.append(f"  {entry.label}: " + (f"failed, {reason}" if reason and now.name != "running" else now.name))
+        lines.append(
+            f"  {entry.label}: "
+            + (f"failed, {reason}" if reason and now.name != "running" else now.name)
+        )
     if len(missing) > NAMED:
         lines.append(f"  and {len(missing) - NAMED} more: {wanted.through('status')}")
-    return "\n".join([*lines, f"what is done is kept; this trains the rest: {shlex.join([*shlex.split(wanted.through('run')), *launcher])}"])
+    return "\n".join(
+        [
+            *lines,
+            "what is done is kept; this trains the rest: "
+            f"{shlex.join([*shlex.split(wanted.through('run')), *launcher])}",
+        ]
+    )

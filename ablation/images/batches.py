@@ -1,4 +1,5 @@
-"""Image sets as uint8 tensors, in memory or streamed from what is decoded: resized, then augmented in batch on the device."""
+"""Image sets as uint8 tensors, in memory or streamed from what is decoded: resized, then augmented in batch
+on the device."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -15,17 +16,31 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in th
 
 
 class Batches:
-    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on the device.
+    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on
+    the device.
 
-    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of `ranks` processes that train one
-    network together, each takes its part of every batch.
-    """
+    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of
+    `ranks` processes that train one network together, each takes its part of every batch."""
 
-    def __init__(self, images: Images | Streamed, recipe: Recipe, seed: int, epoch: Callable[[], int], rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        images: Images | Streamed,
+        recipe: Recipe,
+        seed: int,
+        epoch: Callable[[], int],
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         if len(images) < recipe.batch_size:
-            raise ValueError(f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; take a smaller batch")
+            raise ValueError(
+                f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; "
+                "take a smaller batch"
+            )
         if recipe.batch_size % ranks:
-            raise ValueError(f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; take another number")
+            raise ValueError(
+                f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; "
+                "take another number"
+            )
         self.images, self.margin = images, round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
@@ -38,13 +53,25 @@ class Batches:
         order = torch.randperm(len(self.images), generator=draw)[:count]
         shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
-        boxes = random_boxes(count, self.recipe.crop, draw) if self.recipe.crop < 1 else torch.empty(count, 0)
+        boxes = (
+            random_boxes(count, self.recipe.crop, draw)
+            if self.recipe.crop < 1
+            else torch.empty(count, 0)
+        )
         own = self.recipe.batch_size // self.ranks
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
-        drawn = (drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes))
-        for (pixels, labels), shift, flip, box in zip(self.images.batches(order[mine], own), *drawn, strict=True):
+        drawn = (
+            drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes)
+        )
+        for (pixels, labels), shift, flip, box in zip(
+            self.images.batches(order[mine], own), *drawn, strict=True
+        ):
             moved = displaced(pixels, shift) if self.margin else pixels
-            images = normalise(torch.where(flip[:, None, None, None], moved.flip(2), moved) if self.recipe.flip else moved)
+            images = normalise(
+                torch.where(flip[:, None, None, None], moved.flip(2), moved)
+                if self.recipe.flip
+                else moved
+            )
             yield (crop(images, box) if box.shape[1] else images), labels
 
 
@@ -63,9 +90,11 @@ def _mirrored(places: Tensor, side: int) -> Tensor:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and deviation."""
+    """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and
+    deviation."""
     mean, scale = _standard(pixels.device, pixels.shape[2])
-    rows = pixels.flatten(2).float()  # (N, H, 3 W): a loop over three channels would be the innermost, eight times slower on a CPU
+    # (N, H, 3 W): a loop over three channels would be the innermost, eight times slower on a CPU.
+    rows = pixels.flatten(2).float()
     return rows.sub_(mean).mul_(scale).view(pixels.shape).permute(0, 3, 1, 2)
 
 
@@ -78,11 +107,14 @@ def _standard(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
 
 
 def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
-    """(count, 4): height, width, centre y and x of random crops in image units; area in [least, 1], aspect 3/4 to 4/3 (Szegedy et al. 2015)."""
+    """(count, 4): height, width, centre y and x of random crops in image units; area in [least, 1], aspect
+    3/4 to 4/3 (Szegedy et al. 2015)."""
     area = least + (1 - least) * torch.rand(count, generator=draw)
     aspect = torch.exp((2 * torch.rand(count, generator=draw) - 1) * np.log(4 / 3))
     height, width = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
-    centre_y, centre_x = (side / 2 + (1 - side) * torch.rand(count, generator=draw) for side in (height, width))
+    centre_y, centre_x = (
+        side / 2 + (1 - side) * torch.rand(count, generator=draw) for side in (height, width)
+    )
     return torch.stack([height, width, centre_y, centre_x], 1)
 
 
@@ -90,6 +122,11 @@ def crop(images: Tensor, boxes: Tensor) -> Tensor:
     """Each image's box (see random_boxes) stretched to the full side, bilinear: (B, 3, side, side)."""
     height, width, centre_y, centre_x = boxes.T
     zero = torch.zeros_like(height)
-    rows = [torch.stack([width, zero, 2 * centre_x - 1], 1), torch.stack([zero, height, 2 * centre_y - 1], 1)]
+    rows = [
+        torch.stack([width, zero, 2 * centre_x - 1], 1),
+        torch.stack([zero, height, 2 * centre_y - 1], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(
+        images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )

@@ -31,7 +31,8 @@ class Sizes:
 
 
 def sizes(data: Data, cache: Path) -> Sizes | None:
-    """Images of each split, as far as they are known without decoding any: None where the data set decides and is not decoded yet."""
+    """Images of each split, as far as they are known without decoding any: None where the data set decides
+    and is not decoded yet."""
     counts = _counts(_place(data, cache)[0]) or (shapes.SIZES if data.name == "shapes" else {})
     train = data.train_size or (counts["train"] - data.validation_size if counts else None)
     evaluation = data.evaluation_size or counts.get("evaluation")
@@ -42,23 +43,39 @@ def _counts(folder: Path) -> dict[str, int]:
     """Decoded images of each source, empty where there are none."""
     if not (folder / "about.json").exists():
         return {}
-    return {source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r")) for source in ("train", "evaluation")}
+    return {
+        source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r"))
+        for source in ("train", "evaluation")
+    }
 
 
 def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of decoded images, and all that decides what is in it."""
-    relevant = ("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation", "upsample")
-    source = {key: value for key, value in data.identity().items() if key in relevant} | {"decoder": 1}
+    relevant = (
+        "name",
+        "subset",
+        "files",
+        "classes",
+        "native",
+        "image",
+        "label",
+        "train",
+        "evaluation",
+        "upsample",
+    )
+    source = {key: value for key, value in data.identity().items() if key in relevant} | {
+        "decoder": 1
+    }
     if data.name == "shapes":
         source |= {"generator": shapes.GENERATOR_VERSION, "seed": data.split_seed}
     return cache / f"{Path(data.name).name}-{digest(source)}", source
 
 
 def decoded(data: Data, cache: Path) -> Path:
-    """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3), *-labels.npy, about.json.
+    """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
+    *-labels.npy, about.json.
 
-    Two processes that want it at the same time share the work of one.
-    """
+    Two processes that want it at the same time share the work of one."""
     folder, source = _place(data, cache)
     if (folder / "about.json").exists():
         return folder
@@ -76,20 +93,27 @@ def decoded(data: Data, cache: Path) -> Path:
 
 
 def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
-    """Rows of each split, ascending: validation is drawn from the training images by split_seed, train from the rest."""
+    """Rows of each split, ascending: validation is drawn from the training images by split_seed, train from
+    the rest."""
     counts = _counts(folder)
     left = counts["train"] - data.validation_size
     wanted = data.train_size or left
     if not 0 < wanted <= left:
         raise ValueError(
-            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} has {counts['train']} training "
+            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} "
+            f"has {counts['train']} training "
             f"images in all; ask for fewer"
         )
     if (data.evaluation_size or 0) > counts["evaluation"]:
-        raise ValueError(f"data.evaluation_size={data.evaluation_size}: {data.name} has {counts['evaluation']} evaluation images; ask for fewer")
+        raise ValueError(
+            f"data.evaluation_size={data.evaluation_size}: {data.name} has {counts['evaluation']} "
+            "evaluation images; ask for fewer"
+        )
     order = np.random.default_rng(data.split_seed).permutation(counts["train"])
     held_out, rest = np.split(order, [data.validation_size])
-    evaluation = np.random.default_rng(data.split_seed).permutation(counts["evaluation"])[: data.evaluation_size]
+    evaluation = np.random.default_rng(data.split_seed).permutation(counts["evaluation"])[
+        : data.evaluation_size
+    ]
     return {
         "train": ("train", np.sort(rest[:wanted])),
         "validation": ("train", np.sort(held_out)),
@@ -107,14 +131,18 @@ def _content_digest(folder: Path) -> str:
 
 
 def check_digest(data: Data, found: str, runs: Path) -> None:
-    """The first run in a folder of records writes down what its images were; raises ValueError where a later run finds others.
+    """The first run in a folder of records writes down what its images were; raises ValueError where a later
+    run finds others.
 
-    `shapes` is exempt: its identity is its generator's version, and another processor may round a pixel otherwise.
-    """
+    `shapes` is exempt: its identity is its generator's version, and another processor may round a pixel
+    otherwise."""
     if data.name == "shapes":
         return
     path = runs / "data" / f"{digest(data.identity())}.json"
     if not path.exists():
         write_json(path, {"name": data.name, "digest": found})
     elif (known := json.loads(path.read_text())["digest"]) != found:
-        raise ValueError(f"{data.name} has changed since the records in {runs} were made (digest {found}, was {known}); set runs=... to start anew")
+        raise ValueError(
+            f"{data.name} has changed since the records in {runs} were made (digest {found}, was {known}); "
+            "set runs=... to start anew"
+        )

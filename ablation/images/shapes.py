@@ -1,8 +1,9 @@
-"""`shapes`: images made by the project, so that a study needs no download. A demonstration, never evidence for the paper.
+"""`shapes`: images made by the project, so that a study needs no download. A demonstration, never evidence
+for the paper.
 
-A class is a silhouette (circle with radial harmonic k = 2, 3 or 5) filled with a texture (stripes, checks, rings, grid): telling the 12
-classes apart takes the whole outline and the fine texture, so receptive field, number of features and pixels all matter by design.
-"""
+A class is a silhouette (circle with radial harmonic k = 2, 3 or 5) filled with a texture (stripes, checks,
+rings, grid): telling the 12 classes apart takes the whole outline and the fine texture, so receptive field,
+number of features and pixels all matter by design."""
 
 import math
 import os
@@ -20,8 +21,8 @@ SIDE = 96  # native pixels
 SIZES = {"train": 6000, "evaluation": 3000}
 CHUNK = 120
 
-# What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so that training starts
-# quickly and no network reads every image.
+# What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so
+# that training starts quickly and no network reads every image.
 RADIUS = (0.42, 0.28)  # of the object, in image sides
 HARMONIC = (0.45, 0.28)  # amplitude of the outline's harmonic, in radii
 CONTRAST = (1.0, 0.4)  # of the texture's two colours
@@ -31,21 +32,31 @@ NOISE = (0.0, 0.10)  # deviation of the noise of each pixel
 # The rest is uniform.
 CYCLES = (2, 11)  # of the texture across the object, log-uniform
 OFFSET = 0.05  # of its centre from the image's, in image sides
-DARK, LIGHT, GROUND = (0.0, 0.35), (0.65, 1.0), (0.3, 0.7)  # colour channels of the texture's two colours and of the ground
+# Colour channels of the texture's two colours and of the ground.
+DARK, LIGHT, GROUND = (
+    (0.0, 0.35),
+    (0.65, 1.0),
+    (0.3, 0.7),
+)
 LIGHTING = 0.15  # largest change of brightness from the centre to an edge
 
 Floats = NDArray[np.float32]
 Uniform = Callable[..., Floats]
 
 
-def render(split: str, count: int, seed: int, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """`count` images (count, side, side, 3) and labels (count,) of one split; the first n are the same whatever the count.
+def render(
+    split: str, count: int, seed: int, side: int = SIDE
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`count` images (count, side, side, 3) and labels (count,) of one split; the first n are the same
+    whatever the count.
 
-    Classes are balanced and come in random order. Each chunk of images has its own generator, seeded by (seed, split, chunk).
-    """
+    Classes are balanced and come in random order. Each chunk of images has its own generator, seeded by
+    (seed, split, chunk)."""
     seeds = [(seed, list(SIZES).index(split), chunk) for chunk in range(math.ceil(count / CHUNK))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images, labels = zip(*pool.map(lambda chunk_seed: _chunk(chunk_seed, side), seeds), strict=True)
+        images, labels = zip(
+            *pool.map(lambda chunk_seed: _chunk(chunk_seed, side), seeds), strict=True
+        )
     return np.concatenate(images)[:count], np.concatenate(labels)[:count]
 
 
@@ -65,7 +76,10 @@ def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray
     inside = _silhouette(uniform, x, y, radius, harmonic, skewed(*HARMONIC), side)
     pattern = _texture(uniform, x, y, texture)
 
-    dark, light, ground = (np.moveaxis(uniform(low, high, 3), 1, -1) for low, high in (DARK, LIGHT, GROUND))  # (N, 1, 1, 3)
+    # (N, 1, 1, 3).
+    dark, light, ground = (
+        np.moveaxis(uniform(low, high, 3), 1, -1) for low, high in (DARK, LIGHT, GROUND)
+    )
     contrast = skewed(*CONTRAST)[..., None]
     surface = (dark + light) / 2 + contrast * (light - dark) / 2 * pattern[..., None]
     clutter = skewed(*CLUTTER)[..., None] * _pink_noise(rng, side)[..., None]
@@ -79,7 +93,8 @@ def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray
 
 
 def _object_coordinates(uniform: Uniform, radius: Floats, side: int) -> tuple[Floats, Floats]:
-    """x, y of every pixel in units of the object's mean radius, turned and shifted at random: two of (N, side, side)."""
+    """x, y of every pixel in units of the object's mean radius, turned and shifted at random: two of (N,
+    side, side)."""
     angle = uniform(0, 2 * math.pi)
     centre_x, centre_y = uniform(-OFFSET, OFFSET), uniform(-OFFSET, OFFSET)
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
@@ -87,11 +102,24 @@ def _object_coordinates(uniform: Uniform, radius: Floats, side: int) -> tuple[Fl
     return np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
 
 
-def _silhouette(uniform: Uniform, x: Floats, y: Floats, radius: Floats, harmonic: NDArray[np.int64], amplitude: Floats, side: int) -> Floats:
-    """1 inside, 0 outside, one pixel of ramp; the outline is 1 + a cos(k t) with a faint second harmonic as jitter."""
+def _silhouette(
+    uniform: Uniform,
+    x: Floats,
+    y: Floats,
+    radius: Floats,
+    harmonic: NDArray[np.int64],
+    amplitude: Floats,
+    side: int,
+) -> Floats:
+    """1 inside, 0 outside, one pixel of ramp; the outline is 1 + a cos(k t) with a faint second harmonic as
+    jitter."""
     t = np.arctan2(y, x)
     k = harmonic[:, None, None].astype(np.float32)
-    outline = 1 + amplitude * np.cos(k * t) + uniform(0, 0.05) * np.cos((k + 1) * t + uniform(0, 2 * math.pi))
+    outline = (
+        1
+        + amplitude * np.cos(k * t)
+        + uniform(0, 0.05) * np.cos((k + 1) * t + uniform(0, 2 * math.pi))
+    )
     return np.clip((outline - np.hypot(x, y)) * radius * side + 0.5, 0, 1)
 
 

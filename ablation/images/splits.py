@@ -1,4 +1,5 @@
-"""The splits of a data set as uint8 tensors, in memory or streamed from the decoded images, at a network's resolution."""
+"""The splits of a data set as uint8 tensors, in memory or streamed from the decoded images, at a network's
+resolution."""
 
 import json
 import math
@@ -54,7 +55,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Streamed:
-    """The same split where it is too large: rows of a file of decoded images, read and resized by `readers` processes ahead of need."""
+    """The same split where it is too large: rows of a file of decoded images, read and resized by `readers`
+    processes ahead of need."""
 
     file: Path
     rows: np.ndarray
@@ -68,7 +70,9 @@ class Streamed:
         return len(self.labels)
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return resize(np.load(self.file, mmap_mode="r"), self.rows[rows.numpy()], self.side, self.detail), self.labels[rows]
+        return resize(
+            np.load(self.file, mmap_mode="r"), self.rows[rows.numpy()], self.side, self.detail
+        ), self.labels[rows]
 
     def to(self, device: torch.device) -> "Streamed":
         """The same, whose batches go to another device."""
@@ -89,12 +93,16 @@ class Streamed:
             generator=torch.Generator(),  # else it takes a number from the one of dropout
         )
         for pixels, labels in loader:
-            yield pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            yield (
+                pixels.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
 
 
 @dataclass(frozen=True)
 class Splits:
-    """train; validation, held out of train for every choice; evaluation, None unless asked for. digest: of the decoded source."""
+    """train; validation, held out of train for every choice; evaluation, None unless asked for. digest: of
+    the decoded source."""
 
     train: Images | Streamed
     validation: Images | Streamed
@@ -102,19 +110,36 @@ class Splits:
     digest: str
 
 
-def load(data: Data, pixels: int, cache: Path, evaluate: bool = True, room: float = math.inf, readers: int = 1) -> Splits:
+def load(
+    data: Data,
+    pixels: int,
+    cache: Path,
+    evaluate: bool = True,
+    room: float = math.inf,
+    readers: int = 1,
+) -> Splits:
     """The three splits at `pixels` from the cache of decoded images, which is filled first where needed.
 
-    Together they are held in memory where they take at most `room` bytes, else streamed.
-    Raises ValueError for sizes that the source does not have, and for whatever is wrong with the source (see `decode`).
-    """
+    Together they are held in memory where they take at most `room` bytes, else streamed. Raises ValueError
+    for sizes that the source does not have, and for whatever is wrong with the source (see `decode`)."""
     data.check_pixels(pixels)
     folder = decoded(data, cache)
-    chosen = {name: rows for name, rows in choose(data, folder).items() if name != "evaluation" or evaluate}
+    chosen = {
+        name: rows
+        for name, rows in choose(data, folder).items()
+        if name != "evaluation" or evaluate
+    }
     held = 3 * pixels**2 * sum(len(rows) for _, rows in chosen.values()) <= room
     splits: dict[str, Images | Streamed] = {}
     for name, (source, rows) in chosen.items():
-        stored = Streamed(folder / f"{source}.npy", rows, _labels(folder, source, rows), pixels, data.detail, readers)
+        stored = Streamed(
+            folder / f"{source}.npy",
+            rows,
+            _labels(folder, source, rows),
+            pixels,
+            data.detail,
+            readers,
+        )
         splits[name] = Images(*stored[torch.arange(len(rows))]) if held else stored
     about = json.loads((folder / "about.json").read_text())
     return Splits(splits["train"], splits["validation"], splits.get("evaluation"), about["digest"])
@@ -124,8 +149,11 @@ def _labels(folder: Path, source: str, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(np.load(folder / f"{source}-labels.npy")[rows])
 
 
-def resize(native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 32) -> Tensor:
-    """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3), by way of `detail` pixels where that is given."""
+def resize(
+    native: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None = None, chunk: int = 32
+) -> Tensor:
+    """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3), by way of `detail` pixels where
+    that is given."""
     out = torch.empty(len(rows), pixels, pixels, 3, dtype=torch.uint8)
     for start in range(0, len(rows), chunk):
         batch = torch.from_numpy(native[rows[start : start + chunk]])

@@ -1,4 +1,5 @@
-"""The frame of a study: its plan joined to its records on the run id, and the mean of each network over seeds."""
+"""The frame of a study: its plan joined to its records on the run id, and the mean of each network over
+seeds."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,40 +13,60 @@ from ablation.runs.measurements import Measurement, step_key
 from ablation.runs.records import Record
 from ablation.theory.scaling import SINGLE
 
-MEASURED = ("accuracy", "val_accuracy", "train_accuracy", "seconds", "images_per_second", "peak_memory", "device", "status")
+MEASURED = (
+    "accuracy",
+    "val_accuracy",
+    "train_accuracy",
+    "seconds",
+    "images_per_second",
+    "peak_memory",
+    "device",
+    "status",
+)
 ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
 
-def frame(planned: Iterable[Planned], records: Mapping[str, Record], measured: Mapping[str, Measurement] | None = None) -> pd.DataFrame:
+def frame(
+    planned: Iterable[Planned],
+    records: Mapping[str, Record],
+    measured: Mapping[str, Measurement] | None = None,
+) -> pd.DataFrame:
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
-    A run that several rules share appears once for each. accuracy is that of the evaluation split, or of validation where a study keeps
-    that split closed; the column `split` says which. Parts of a study that differ in baseline, recipe or data are told apart by the
-    columns `baseline` and `setting`, so that they are never averaged together.
+    A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
+    validation where a study keeps that split closed; the column `split` says which. Parts of a study that
+    differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so that they
+    are never averaged together.
 
-    measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds, step_bytes and step_device,
-    NaN for a network that was not measured; without it there are no such columns. A record's own seconds serve only for progress: runs
-    share a machine.
-    """
+    measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds,
+    step_bytes and step_device, NaN for a network that was not measured; without it there are no such columns.
+    A record's own seconds serve only for progress: runs share a machine."""
     rows = []
     for entry in planned:
         record = records.get(entry.run.id)
-        row = entry.row() | {"phi": entry.arm.exponent, "label": entry.arm.label, "split": "evaluation" if entry.run.evaluate else "validation"}
+        row = entry.row() | {
+            "phi": entry.arm.exponent,
+            "label": entry.arm.label,
+            "split": "evaluation" if entry.run.evaluate else "validation",
+        }
         row |= {name: getattr(record, name) if record else None for name in MEASURED}
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
         row["status"] = record.status if record else "missing"
         if measured:
-            row |= {name: getattr(measured.get(step_key(entry.run)), name, math.nan) for name in ALONE}
+            row |= {
+                name: getattr(measured.get(step_key(entry.run)), name, math.nan) for name in ALONE
+            }
         rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
     return pd.DataFrame(rows)
 
 
 def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
-    """The distinct runs of a frame that have an accuracy, and for each of its rows the place of its network among theirs.
+    """The distinct runs of a frame that have an accuracy, and for each of its rows the place of its network
+    among theirs.
 
-    Arms that share a run are one network, so that the run counts once. Networks without a run have a place, too.
-    """
+    Arms that share a run are one network, so that the run counts once. Networks without a run have a place,
+    too."""
     places: dict[str, int] = {}  # by run
     arms = table.groupby([*ARM, "cost"], sort=False)["run_id"].unique()
     for place, runs in enumerate(arms):
@@ -53,14 +74,17 @@ def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
         places |= dict.fromkeys(runs, known)
     runs = table.drop_duplicates("run_id").dropna(subset="accuracy")
     networks, seeds = runs["run_id"].map(places).to_numpy(int), pd.factorize(runs["seed"])[0]
-    return Sample(runs["accuracy"].to_numpy(float), networks, seeds, len(arms)), table["run_id"].map(places)
+    return Sample(runs["accuracy"].to_numpy(float), networks, seeds, len(arms)), table[
+        "run_id"
+    ].map(places)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm: mean accuracy over seeds with a 95 % interval, n, and how many runs diverged or are missing.
+    """One row per arm: mean accuracy over seeds with a 95 % interval, n, and how many runs diverged or are
+    missing.
 
-    Intervals are those of statistics.Sample; low and high are NaN where one seed gives no variance. A diverged run counts with the accuracy
-    it has. Intervals are cut at 0 and 1, beyond which no accuracy lies.
+    Intervals are those of statistics.Sample; low and high are NaN where one seed gives no variance. A
+    diverged run counts with the accuracy it has. Intervals are cut at 0 and 1, beyond which no accuracy lies.
     """
     runs, places = sample(table)
     rows = []
@@ -68,18 +92,23 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         mean = runs.mean(places[group.index[0]])
         low, high = (float(np.clip(bound, 0, 1)) for bound in mean.bounds())
         statuses = group["status"].value_counts()
-        fixed = group.iloc[0][[name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]].to_dict()
+        fixed = group.iloc[0][
+            [name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]
+        ].to_dict()
         counts = {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
-        rows.append(fixed | {"mean": float(mean.effect), "low": low, "high": high, "n": mean.n} | counts)
+        rows.append(
+            fixed | {"mean": float(mean.effect), "low": low, "high": high, "n": mean.n} | counts
+        )
     return pd.DataFrame(rows)
 
 
 def rules_of(summary: pd.DataFrame) -> list[str]:
     """Names of the rules of a study, without explicit coefficients; the single dimensions first."""
-    rules = [rule for rule in dict.fromkeys(summary["rule"]) if rule != "coefficients" and not rule.startswith("published")]
-    return [*(rule for rule in SINGLE if rule in rules), *(rule for rule in rules if rule not in SINGLE)]
+    named = [rule for rule in dict.fromkeys(summary["rule"]) if _is_rule(rule)]
+    singles = [rule for rule in SINGLE if rule in named]
+    others = [rule for rule in named if rule not in SINGLE]
+    return singles + others
 
 
-def is_search(summary: pd.DataFrame) -> bool:
-    """Many triples at one budget: a grid search."""
-    return summary["phi"].nunique() == 1 and summary["alpha"].notna().all() and len(rules_of(summary)) > 8
+def _is_rule(name: str) -> bool:
+    return name != "coefficients" and not name.startswith("published")

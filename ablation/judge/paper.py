@@ -1,12 +1,13 @@
-"""What the paper printed: Tan & Le 2019, "EfficientNet", arXiv 1905.11946v5. Its numbers only, each with its place; nothing is computed here.
+"""What the paper printed: Tan & Le 2019, "EfficientNet", arXiv 1905.11946v5. Its numbers only, each with its
+place; nothing is computed here.
 
-Every number is one run without seeds or error bars. Figures 3, 4 and 8 are vector graphics: their points were read from the paths in the
-PDF, which are the same in v3 and v5. "FLOPs" are multiply-adds.
-"""
+Every number is one run without seeds or error bars. Figures 3, 4 and 8 are vector graphics: their points were
+read from the paths in the PDF, which are the same in v3 and v5. "FLOPs" are multiply-adds."""
 
 from dataclasses import dataclass
 
-# Figures: line -> points (coefficient of the moving dimension, None where it is not printed; FLOPs in 10^9; ImageNet top-1 in per cent).
+# Figures: line -> points (coefficient of the moving dimension, None where it is not printed; FLOPs in 10^9;
+# ImageNet top-1 in per cent).
 Line = tuple[tuple[float | None, float, float], ...]
 
 # fmt: off
@@ -26,7 +27,8 @@ FIGURE_3: dict[str, Line] = {
     ),
 }
 
-# Figure 4: width scaled under other (depth, resolution). Widths are not printed; those given follow from the FLOPs of Figure 3.
+# Figure 4: width scaled under other (depth, resolution). Widths are not printed; those given follow from the
+# FLOPs of Figure 3.
 FIGURE_4: dict[tuple[float, float], Line] = {
     (1, 1): (
         (1, 0.5002, 76.10), (1.4, 0.7834, 77.49), (1.8, 1.1475, 78.51), (2.2, 1.6648, 79.06),
@@ -48,29 +50,32 @@ FIGURE_4: dict[tuple[float, float], Line] = {
     ),
 }
 
-# Figure 8: single dimensions against compound. All lines start at B0's FLOPs; the single dimensions go on with those of Figure 3.
+# Figure 8: single dimensions against compound. All lines start at B0's FLOPs; the single dimensions go on
+# with those of Figure 3.
 FIGURE_8: dict[str, Line] = {
     "width": (
-        (None, 0.3900, 76.10), (None, 0.7834, 77.49), (None, 1.1475, 78.51), (None, 2.2578, 79.46), (None, 4.8817, 79.99),
-        (None, 5.2097, 80.02),
+        (None, 0.3900, 76.10), (None, 0.7834, 77.49), (None, 1.1475, 78.51), (None, 2.2578, 79.46),
+        (None, 4.8817, 79.99), (None, 5.2097, 80.02),
     ),
     "depth": (
-        (None, 0.3900, 76.10), (None, 0.9502, 78.51), (None, 1.3999, 78.84), (None, 1.8497, 78.99), (None, 2.7492, 80.00),
-        (None, 3.6487, 80.00),
+        (None, 0.3900, 76.10), (None, 0.9502, 78.51), (None, 1.3999, 78.84), (None, 1.8497, 78.99),
+        (None, 2.7492, 80.00), (None, 3.6487, 80.00),
     ),
     "resolution": (
-        (None, 0.3900, 76.10), (None, 0.9355, 77.68), (None, 1.1404, 78.11), (None, 1.4543, 78.78), (None, 1.9444, 79.07),
-        (None, 2.5513, 79.54), (None, 3.1154, 79.68),
+        (None, 0.3900, 76.10), (None, 0.9355, 77.68), (None, 1.1404, 78.11), (None, 1.4543, 78.78),
+        (None, 1.9444, 79.07), (None, 2.5513, 79.54), (None, 3.1154, 79.68),
     ),
     "compound": (
-        (None, 0.3900, 76.10), (None, 0.7000, 78.80), (None, 1.0000, 79.80), (None, 1.8000, 81.10), (None, 4.2000, 82.60),
+        (None, 0.3900, 76.10), (None, 0.7000, 78.80), (None, 1.0000, 79.80), (None, 1.8000, 81.10),
+        (None, 4.2000, 82.60),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """A printed row: multipliers (None where not stated), multiply-adds in 10^9, top-1 in per cent, parameters in 10^6 where printed."""
+    """A printed row: multipliers (None where not stated), multiply-adds in 10^9, top-1 in per cent,
+    parameters in 10^6 where printed."""
 
     depth: float | None
     width: float | None
@@ -80,7 +85,8 @@ class Row:
     mparams: float | None = None
 
 
-# Table 2, with the coefficients of the released code (scaling.PUBLISHED), which the paper does not print: B0 to B7.
+# Table 2, with the coefficients of the released code (scaling.PUBLISHED), which the paper does not print: B0
+# to B7.
 TABLE_2 = {
     #           depth width resolution GFLOPs top-1  Mparams
     "b0": Row(  1.0,  1.0,  224 / 224, 0.39,  77.1,  5.3),
@@ -93,10 +99,12 @@ TABLE_2 = {
     "b7": Row(  3.1,  2.0,  600 / 224, 37,    84.3,  66),
 }
 
-# Table 2 of v1 (28 May 2019), top-1 in per cent: the same models, trained before the recipe of later versions. Figure 8 plots these.
+# Table 2 of v1 (28 May 2019), top-1 in per cent: the same models, trained before the recipe of later
+# versions. Figure 8 plots these.
 TABLE_2_V1 = {"b0": 76.3, "b1": 78.8, "b2": 79.8, "b3": 81.1, "b4": 82.6, "b5": 83.3, "b6": 84.0, "b7": 84.4}
 
-# Table 3: scaling existing networks. Coefficients of the compound rows of MobileNetV2 and ResNet-50 are not stated.
+# Table 3: scaling existing networks. Coefficients of the compound rows of MobileNetV2 and ResNet-50 are not
+# stated.
 TABLE_3 = {
     ("mobilenet-v1", "baseline"):   Row(1,    1,    1,    0.6,  70.6),
     ("mobilenet-v1", "width"):      Row(1,    2,    1,    2.2,  74.2),
@@ -114,7 +122,8 @@ TABLE_3 = {
     ("resnet-50", "compound"):      Row(None, None, None, 16.7, 78.8),
 }
 
-# Table 7: the models of Figures 7 and 8's comparison. v1 prints 76.3 for the baseline, and the other rows as here.
+# Table 7: the models of Figures 7 and 8's comparison. v1 prints 76.3 for the baseline, and the other rows as
+# here.
 TABLE_7 = {
     "baseline":   Row(1,   1,   1,   0.4, 77.3),
     "depth":      Row(4,   1,   1,   1.8, 79.0),

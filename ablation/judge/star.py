@@ -1,4 +1,5 @@
-"""The star fit: error as a floor plus one power law for each dimension, and the cost-optimal exponents that follow from it in closed form."""
+"""The star fit: error as a floor plus one power law for each dimension, and the cost-optimal exponents that
+follow from it in closed form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +10,26 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from ablation.judge.frame import sample
-from ablation.theory.scaling import Coefficients, Rule
+from ablation.theory.scaling import DIMENSIONS, Coefficients, Rule
 
 Floats = NDArray[np.float64]
 
 COST = np.array([1.0, 2.0, 2.0])  # nominal cost grows as d^1 w^2 r^2
-STEEPEST, FLATTEST = 8.0, 0.05  # bounds of an exponent: beyond them a power law is a step, or a constant
+# Bounds of an exponent: beyond them a power law is a step, or a constant.
+STEEPEST, FLATTEST = (
+    8.0,
+    0.05,
+)
 NAMES = ("floor", "A", "B", "C", "a", "b", "c")
 
 
 @dataclass(frozen=True)
 class PowerLaws:
-    """error(d, w, r) = floor + A d^-a + B w^-b + C r^-c, errors as fractions; scales = (A, B, C), exponents = (a, b, c).
+    """error(d, w, r) = floor + A d^-a + B w^-b + C r^-c, errors as fractions; scales = (A, B, C), exponents =
+    (a, b, c).
 
-    The functional form of Alabdulmohsin et al. 2023 (arXiv 2305.13035, equation 2) at one duration of training.
-    """
+    The functional form of Alabdulmohsin et al. 2023 (arXiv 2305.13035, equation 2) at one duration of
+    training."""
 
     floor: float
     scales: tuple[float, float, float]
@@ -41,26 +47,31 @@ class PowerLaws:
     def optimum(self, budget: float) -> Coefficients:
         """The coefficients of least predicted error with d w^2 r^2 = budget.
 
-        At the optimum a marginal unit of cost buys the same in every dimension: a A d^-a = lambda, b B w^-b = 2 lambda, c C r^-c = 2
-        lambda, so each coefficient is (a_k A_k / (c_k lambda))^(1 / a_k), and lambda follows from the budget.
-        """
-        power, worth = 1 / np.array(self.exponents), np.log(np.array(self.exponents) * np.array(self.scales) / COST)
+        At the optimum a marginal unit of cost buys the same in every dimension: a A d^-a = lambda, b B w^-b =
+        2 lambda, c C r^-c = 2 lambda, so each coefficient is (a_k A_k / (c_k lambda))^(1 / a_k), and lambda
+        follows from the budget."""
+        power, worth = (
+            1 / np.array(self.exponents),
+            np.log(np.array(self.exponents) * np.array(self.scales) / COST),
+        )
         log_lambda = ((COST * power * worth).sum() - np.log(budget)) / (COST * power).sum()
         return Coefficients(*(float(x) for x in np.exp(power * (worth - log_lambda))))
 
     @property
     def rule(self) -> Rule:
-        """The direction in which the optimum moves, as a triple with alpha beta^2 gamma^2 = 2: log2 alpha = (1/a) / (1/a + 2/b + 2/c)."""
+        """The direction in which the optimum moves, as a triple with alpha beta^2 gamma^2 = 2: log2 alpha =
+        (1/a) / (1/a + 2/b + 2/c)."""
         power = 1 / np.array(self.exponents)
         return Rule("star", *(float(x) for x in 2 ** (power / (COST * power).sum())))
 
 
 @dataclass(frozen=True)
 class StarFit:
-    """A fit and its parametric bootstrap. replicates (B, 7): parameters in the order of NAMES; triples (B, 3): alpha, beta, gamma.
+    """A fit and its parametric bootstrap. replicates (B, 7): parameters in the order of NAMES; triples (B,
+    3): alpha, beta, gamma.
 
-    unidentified: names of parameters of which a twentieth of the replicates or more lie on a bound: the data do not say what they are.
-    """
+    unidentified: names of parameters of which a twentieth of the replicates or more lie on a bound: the data
+    do not say what they are."""
 
     laws: PowerLaws
     residual: float
@@ -71,40 +82,72 @@ class StarFit:
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of a parameter (see NAMES) or of alpha, beta, gamma."""
         values = (
-            self.triples[:, ("alpha", "beta", "gamma").index(name)] if name in ("alpha", "beta", "gamma") else self.replicates[:, NAMES.index(name)]
+            self.triples[:, ("alpha", "beta", "gamma").index(name)]
+            if name in ("alpha", "beta", "gamma")
+            else self.replicates[:, NAMES.index(name)]
         )
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
     def band(self, coefficients: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
         """Percentile band of the fitted errors at coefficients (n, 3): two of (n,)."""
-        curves = np.array([_errors(row, np.asarray(coefficients, float)) for row in self.replicates])
+        curves = np.array(
+            [_errors(row, np.asarray(coefficients, float)) for row in self.replicates]
+        )
         low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low, high
 
 
-def fit_star(coefficients: Floats, errors: Floats, deviations: Floats, rng: np.random.Generator, replicates: int = 200, starts: int = 20) -> StarFit:
-    """Weighted least squares from several starts, bounded; then the same on `replicates` draws from the fitted means.
+def fit_star(
+    coefficients: Floats,
+    errors: Floats,
+    deviations: Floats,
+    rng: np.random.Generator,
+    replicates: int = 200,
+    starts: int = 20,
+) -> StarFit:
+    """Weighted least squares from several starts, bounded; then the same on `replicates` draws from the
+    fitted means.
 
-    coefficients (n, 3); errors (n,): means over seeds; deviations (n,): their standard errors, from the seed variance pooled over the
-    study. The bootstrap is parametric: three to five seeds are too few to resample. Raises ValueError for fewer than 8 networks.
-    """
-    coefficients, errors, deviations = (np.asarray(values, float) for values in (coefficients, errors, deviations))
+    coefficients (n, 3); errors (n,): means over seeds; deviations (n,): their standard errors, from the seed
+    variance pooled over the study. The bootstrap is parametric: three to five seeds are too few to resample.
+    Raises ValueError for fewer than 8 networks."""
+    coefficients, errors, deviations = (
+        np.asarray(values, float) for values in (coefficients, errors, deviations)
+    )
     if len(errors) < len(NAMES) + 1:
-        raise ValueError(f"the star fit has {len(NAMES)} parameters and needs more than {len(errors)} networks; train more of study=star")
-    first = [np.array([errors.min() / 2, *rng.uniform(0.01, errors.max(), 3), *rng.uniform(0.2, 3, 3)]) for _ in range(starts)]
+        raise ValueError(
+            f"the star fit has {len(NAMES)} parameters and needs more than {len(errors)} networks; train "
+            "more of study=star"
+        )
+    first = [
+        np.array([errors.min() / 2, *rng.uniform(0.01, errors.max(), 3), *rng.uniform(0.2, 3, 3)])
+        for _ in range(starts)
+    ]
     best, cost = _least_squares(coefficients, errors, deviations, first)
     drawn = []
     for _ in range(replicates):
         simulated = _errors(best, coefficients) + deviations * rng.standard_normal(len(errors))
-        drawn.append(_least_squares(coefficients, simulated, deviations, [best, first[len(drawn) % starts]])[0])
+        drawn.append(
+            _least_squares(coefficients, simulated, deviations, [best, first[len(drawn) % starts]])[
+                0
+            ]
+        )
     laws = [PowerLaws(row[0], tuple(row[1:4]), tuple(row[4:])) for row in drawn]
     triples = np.array([[law.rule.alpha, law.rule.beta, law.rule.gamma] for law in laws])
     low, high = _bounds()
-    on_bound = (np.isclose(drawn, low, atol=1e-4) | np.isclose(drawn, high, rtol=1e-3)).mean(axis=0) >= 0.05
+    on_bound = (np.isclose(drawn, low, atol=1e-4) | np.isclose(drawn, high, rtol=1e-3)).mean(
+        axis=0
+    ) >= 0.05
     unidentified = tuple(name for name, stuck in zip(NAMES, on_bound, strict=True) if stuck)
     residual = float(np.sqrt(2 * cost / max(1, len(errors) - len(NAMES))))
-    return StarFit(PowerLaws(best[0], tuple(best[1:4]), tuple(best[4:])), residual, np.array(drawn), triples, unidentified)
+    return StarFit(
+        PowerLaws(best[0], tuple(best[1:4]), tuple(best[4:])),
+        residual,
+        np.array(drawn),
+        triples,
+        unidentified,
+    )
 
 
 def _errors(parameters: Floats, coefficients: Floats) -> Floats:
@@ -113,14 +156,20 @@ def _errors(parameters: Floats, coefficients: Floats) -> Floats:
 
 def _jacobian(parameters: Floats, coefficients: Floats) -> Floats:
     powers = coefficients ** -parameters[4:]
-    return np.hstack([np.ones((len(coefficients), 1)), powers, -parameters[1:4] * powers * np.log(coefficients)])
+    return np.hstack(
+        [np.ones((len(coefficients), 1)), powers, -parameters[1:4] * powers * np.log(coefficients)]
+    )
 
 
 def _bounds() -> tuple[Floats, Floats]:
-    return np.array([0.0] + [1e-6] * 3 + [FLATTEST] * 3), np.array([1.0] + [1.0] * 3 + [STEEPEST] * 3)
+    return np.array([0.0] + [1e-6] * 3 + [FLATTEST] * 3), np.array(
+        [1.0] + [1.0] * 3 + [STEEPEST] * 3
+    )
 
 
-def _least_squares(coefficients: Floats, errors: Floats, deviations: Floats, starts: Sequence[Floats]) -> tuple[Floats, float]:
+def _least_squares(
+    coefficients: Floats, errors: Floats, deviations: Floats, starts: Sequence[Floats]
+) -> tuple[Floats, float]:
     """(parameters, cost) of the best of several starts; residuals in units of their standard error."""
     low, high = _bounds()
     found = [
@@ -138,35 +187,51 @@ def _least_squares(coefficients: Floats, errors: Floats, deviations: Floats, sta
 
 
 def neighbours(optimum: Coefficients, budget: float, step: float) -> dict[str, Rule]:
-    """The predicted optimum at a budget as a rule, and six more of the same nominal cost: each dimension grown or shrunk by 2^step,
-    the other two paying for it in proportion to their share of the cost. Every rule reaches its coefficients at phi = log2(budget)."""
+    """The predicted optimum at a budget as a rule, and six more of the same nominal cost.
+
+    Each dimension is grown or shrunk by 2^step, the other two pay for it in proportion to their share of the
+    cost. Every rule reaches its coefficients at phi = log2(budget)."""
     centre = np.log2([optimum.depth, optimum.width, optimum.resolution])
     phi = float(np.log2(budget))
-    rules = {"optimum": centre}
-    for index, name in enumerate(("depth", "width", "resolution")):
+    rules = {"optimum": _through("optimum", centre, phi)}
+    for index, dimension in enumerate(DIMENSIONS):
         others = [k for k in range(3) if k != index]
         for word, sign in (("more", 1.0), ("less", -1.0)):
             moved = centre.copy()
             moved[index] += sign * step
             moved[others] -= sign * step * COST[index] / COST[others].sum()
-            rules[f"{word} {name}"] = moved
-    return {name: Rule(name, *(float(2 ** (value / phi)) for value in point)) for name, point in rules.items()}
+            name = f"{word} {dimension}"
+            rules[name] = _through(name, moved, phi)
+    return rules
+
+
+def _through(name: str, point: Floats, phi: float) -> Rule:
+    """The rule that reaches a point, logarithms of coefficients, at phi."""
+    alpha, beta, gamma = (float(2 ** (value / phi)) for value in point)
+    return Rule(name, alpha, beta, gamma)
 
 
 SEED = 0  # of the bootstrap behind the star fit's intervals
 
 
 def star(frame: pd.DataFrame) -> StarFit:
-    """The star fit of a frame: errors are means over seeds, with standard errors from statistics.Sample, none below the median network's:
-    that few seeds happen to agree does not make a mean exact, nor should one network carry the fit.
+    """The star fit of a frame: errors are means over seeds, with standard errors from statistics.Sample, none
+    below the median network's: that few seeds happen to agree does not make a mean exact, nor should one
+    network carry the fit.
 
     Raises ValueError for fewer networks than the fit needs, and for one seed, which gives no standard error.
     """
     runs, places = sample(frame)
     means = {place: runs.mean(place) for place in np.flatnonzero(runs.runs)}
-    spread = np.nanmedian([float(mean.error) for mean in means.values()]) if (runs.runs > 1).any() else np.nan
+    spread = (
+        np.nanmedian([float(mean.error) for mean in means.values()])
+        if (runs.runs > 1).any()
+        else np.nan
+    )
     if np.isnan(spread):
-        raise ValueError("the star fit needs two seeds or more of some network: study.seeds=[0,1,2]")
+        raise ValueError(
+            "the star fit needs two seeds or more of some network: study.seeds=[0,1,2]"
+        )
     networks = frame.groupby(places, sort=False)[["depth", "width", "resolution"]].first()
     networks = networks[runs.runs[networks.index] > 0]
     errors = np.array([1 - float(means[place].effect) for place in networks.index])
@@ -175,5 +240,6 @@ def star(frame: pd.DataFrame) -> StarFit:
 
 
 def star_neighbours(frame: pd.DataFrame, budget: float, step: float) -> dict[str, Rule]:
-    """The optimum that the star fit predicts at a budget and its neighbours at the same cost; see `fits.neighbours`."""
+    """The optimum that the star fit predicts at a budget and its neighbours at the same cost; see
+    `fits.neighbours`."""
     return neighbours(star(frame).laws.optimum(budget), budget, step)

@@ -1,4 +1,5 @@
-"""What benchmarks found: ours against something else, round by round, with the goal; one JSON file for each device."""
+"""What benchmarks found: ours against something else, round by round, with the goal; one JSON file for each
+device."""
 
 import dataclasses
 import statistics
@@ -13,10 +14,9 @@ from ablation.runs.files import read_measured, slug, write_measured
 class Benchmark:
     """Something measured, in `unit`, once a round: rates, of which more is better, or seconds, of which less.
 
-    what: was measured, with its sizes. against: what `theirs` are, which took turns with ours; without them ours stand alone.
-    goal: the least median ratio of ours over theirs, or the largest median of seconds; None where there is none.
-    device, cores, torch, measured: on what, with which version, when.
-    """
+    what: was measured, with its sizes. against: what `theirs` are, which took turns with ours; without them
+    ours stand alone. goal: the least median ratio of ours over theirs, or the largest median of seconds; None
+    where there is none. device, cores, torch, measured: on what, with which version, when."""
 
     what: str
     unit: str
@@ -32,7 +32,11 @@ class Benchmark:
     @property
     def values(self) -> Sequence[float]:
         """Of each round: the ratio of ours over theirs, or ours."""
-        return tuple(a / b for a, b in zip(self.ours, self.theirs, strict=True)) if self.theirs else self.ours
+        return (
+            tuple(a / b for a, b in zip(self.ours, self.theirs, strict=True))
+            if self.theirs
+            else self.ours
+        )
 
     @property
     def median(self) -> float:
@@ -48,8 +52,14 @@ class Benchmark:
 
 
 def in_turn(rounds: int, *calls: Callable[[], float]) -> list[tuple[float, ...]]:
-    """What each call returned in each round; they take turns (A B A B), so that a change of the machine's speed meets all alike."""
-    return list(zip(*([call() for call in calls] for _ in range(rounds)), strict=True))
+    """What each call returned in each round; they take turns (A B A B), so that a change of the machine's
+    speed meets all alike."""
+    turns = [_turn(calls) for _ in range(rounds)]
+    return list(zip(*turns, strict=True))
+
+
+def _turn(calls: Sequence[Callable[[], float]]) -> list[float]:
+    return [call() for call in calls]
 
 
 def benchmarks_path(results: Path, device: str) -> Path:
@@ -58,16 +68,25 @@ def benchmarks_path(results: Path, device: str) -> Path:
 
 
 def read_benchmarks(results: Path, device: str) -> dict[str, Benchmark]:
-    """Benchmarks by name, none where there is no file; raises ValueError for a file that holds something else."""
+    """Benchmarks by name, none where there is no file; raises ValueError for a file that holds something
+    else."""
     return read_measured(benchmarks_path(results, device), Benchmark)
 
 
 def write_benchmarks(results: Path, device: str, found: Mapping[str, Benchmark]) -> None:
-    """Add to the file of a device, to four digits, replacing what bears the same name; raises OSError with the old file whole."""
-    known = read_benchmarks(results, device) | {name: _rounded(value) for name, value in found.items()}
+    """Add to the file of a device, to four digits, replacing what bears the same name; raises OSError with
+    the old file whole."""
+    known = read_benchmarks(results, device) | {
+        name: _rounded(value) for name, value in found.items()
+    }
     write_measured(benchmarks_path(results, device), known)
 
 
 def _rounded(value: Benchmark) -> Benchmark:
-    ours, theirs = ([float(f"{number:.4g}") for number in column] for column in (value.ours, value.theirs))
-    return dataclasses.replace(value, ours=ours, theirs=theirs)
+    return dataclasses.replace(
+        value, ours=_four_digits(value.ours), theirs=_four_digits(value.theirs)
+    )
+
+
+def _four_digits(numbers: Sequence[float]) -> list[float]:
+    return [float(f"{number:.4g}") for number in numbers]

@@ -1,4 +1,5 @@
-"""The calibration: a few small networks of every kind, timed on this device side by side, and one tiny run."""
+"""The calibration: a few small networks of every kind, timed on this device side by side, and one tiny
+run."""
 
 import dataclasses
 import tempfile
@@ -39,23 +40,30 @@ PROBES: Sequence[tuple[str, Coefficients]] = (
     ("mini-resnet", Coefficients()),
     ("b0", Coefficients(resolution=SMALL_B0)),
 )
-MOST = {False: 64, True: 512}  # images in a batch of a probe, on a CPU and on a GPU, so that a calibration takes a minute
+# Images in a batch of a probe, on a CPU and on a GPU, so that a calibration takes a minute.
+MOST = {
+    False: 64,
+    True: 512,
+}
 STEPS, IMAGES = 20, 100  # of the tiny run, in its epoch and in each of its other splits
 
 
-def calibrate(entry: Planned, where: Execution, at_once: int, rounds: int, seconds: float) -> Calibration:
-    """What work costs on this device with so many processes at once: of the probes, with the recipe of a planned run, and of its data.
+def calibrate(
+    entry: Planned, where: Execution, at_once: int, rounds: int, seconds: float
+) -> Calibration:
+    """What work costs on this device with so many processes at once: of the probes, with the recipe of a
+    planned run, and of its data.
 
-    rounds, seconds: see measure_steps.
-    """
-    gpu, batch = on_gpu(where.accelerator), entry.run.recipe.batch_size
-    runs = {f"{name} {scaled}": _probe(entry.run, name, scaled, min(batch, MOST[gpu])) for name, scaled in PROBES}
+    rounds, seconds: see measure_steps."""
+    gpu = on_gpu(where.accelerator)
+    batch = min(entry.run.recipe.batch_size, MOST[gpu])
+    runs = {f"{name} {scaled}": _probe(entry.run, name, scaled, batch) for name, scaled in PROBES}
     measured = together(_measured, [(runs, where, rounds, seconds)] * at_once)
     terms = np.array([work(run.network, run.recipe.batch_size) for run in runs.values()])
-    step, images, memory = (
-        np.array([[getattr(each[key], name) for key in runs] for each, _ in measured]).mean(0)
-        for name in ("step_seconds", "images_per_second", "step_bytes")
-    )
+    each = [list(found.values()) for found, _ in measured]
+    step = _means(each, "step_seconds")
+    images = _means(each, "images_per_second")
+    memory = _means(each, "step_bytes")
     some = next(iter(measured[0][0].values()))
     found = Calibration(
         device=some.device,
@@ -64,7 +72,7 @@ def calibrate(entry: Planned, where: Execution, at_once: int, rounds: int, secon
         at_once=at_once,
         precision=entry.run.recipe.precision,
         step=fit(terms, step),
-        forward=fit(terms, min(batch, MOST[gpu]) / images),
+        forward=fit(terms, batch / images),
         memory=fit(terms, memory),
         loading=0.0,
         fixed=0.0,
@@ -78,16 +86,25 @@ def calibrate(entry: Planned, where: Execution, at_once: int, rounds: int, secon
 
 
 def fit(terms: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Factors of at least 0, by least squares of relative errors; terms (networks, kinds), values (networks,)."""
+    """Factors of at least 0, by least squares of relative errors; terms (networks, kinds), values
+    (networks,)."""
     scale = terms.max(0)
     factors, _ = optimize.nnls(terms / scale / values[:, None], np.ones(len(values)))
     return tuple((factors / scale).tolist())
 
 
+def _means(each: Sequence[Sequence[Measurement]], name: str) -> NDArray[np.float64]:
+    """A field of each network's measurement (networks,), averaged over the processes."""
+    rows = [[getattr(found, name) for found in process] for process in each]
+    return np.array(rows).mean(0)
+
+
 def left_out_error(terms: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """Median relative error, each value predicted from the others."""
     kept = [np.arange(len(values)) != left for left in range(len(values))]
-    predicted = np.array([terms[~others][0] @ fit(terms[others], values[others]) for others in kept])
+    predicted = np.array(
+        [terms[~others][0] @ fit(terms[others], values[others]) for others in kept]
+    )
     return float(np.median(np.abs(predicted / values - 1)))
 
 
@@ -95,13 +112,19 @@ def _probe(run: Run, name: str, scaled: Coefficients, batch: int) -> Run:
     """A run that trains a probe as `run` trains its network."""
     network = nominal(BASELINES[name], scaled).network
     data = dataclasses.replace(run.data, detail=None, upsample=True)
-    return dataclasses.replace(run, network=network, recipe=dataclasses.replace(run.recipe, batch_size=batch), data=data)
+    return dataclasses.replace(
+        run, network=network, recipe=dataclasses.replace(run.recipe, batch_size=batch), data=data
+    )
 
 
-def _measured(runs: Mapping[str, Run], where: Execution, rounds: int, seconds: float) -> tuple[dict[str, Measurement], float]:
+def _measured(
+    runs: Mapping[str, Run], where: Execution, rounds: int, seconds: float
+) -> tuple[dict[str, Measurement], float]:
     settle(where.threads)
     with devices_of(where) as [device]:
-        return measure_steps(runs, device, device_name(device), rounds, seconds), image_room(where, device)
+        return measure_steps(runs, device, device_name(device), rounds, seconds), image_room(
+            where, device
+        )
 
 
 def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibration:
@@ -114,14 +137,20 @@ def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibra
     run = Run(dataclasses.replace(baseline, classes=data.classes), recipe, data, entry.run.seed)
     decoded(data, where.cache)
     with tempfile.TemporaryDirectory() as folder:
-        places = [dataclasses.replace(where, runs=Path(folder) / str(place), wandb="disabled") for place in range(found.at_once)]
-        loading = np.mean(together(_loading_seconds, [(run, where)] * found.at_once)) / (sizes.total * data.native**2)
-        records = together(execute, [(dataclasses.replace(entry, run=run), place) for place in places])
-    found = dataclasses.replace(found, loading=float(loading))
+        places = [
+            dataclasses.replace(where, runs=Path(folder) / str(place), wandb="disabled")
+            for place in range(found.at_once)
+        ]
+        loading = np.mean(together(_loading_seconds, [(run, where)] * found.at_once))
+        tiny = dataclasses.replace(entry, run=run)
+        records = together(execute, [(tiny, place) for place in places])
+    found = dataclasses.replace(found, loading=float(loading) / (sizes.total * data.native**2))
+    seconds = float(np.mean([record.total_seconds for record in records]))
+    memory = max(record.peak_memory for record in records)
     return dataclasses.replace(
         found,
-        fixed=max(0.0, float(np.mean([record.total_seconds for record in records])) - found.seconds(run, sizes)),
-        base=max(0.0, max(record.peak_memory for record in records) - found.bytes(run, sizes)),
+        fixed=max(0.0, seconds - found.seconds(run, sizes)),
+        base=max(0.0, memory - found.bytes(run, sizes)),
     )
 
 

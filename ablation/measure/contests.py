@@ -1,7 +1,8 @@
-"""What `python -m ablation.bench` measures: ours against something else, in turn, every turn in processes of its own.
+"""What `python -m ablation.bench` measures: ours against something else, in turn, every turn in processes of
+its own.
 
-Plans are made here, so Hydra must be initialised. `words` are overrides beside those that a benchmark gives itself.
-"""
+Plans are made here, so Hydra must be initialised. `words` are overrides beside those that a benchmark gives
+itself."""
 
 import dataclasses
 import json
@@ -30,14 +31,38 @@ from ablation.train.devices import capacity, cores, device_name, on_gpu
 from ablation.train.execute import execute
 from ablation.train.processes import alone, together
 
-EPOCH = ("recipe.epochs=1", "recipe.warmup_epochs=0.5", "data.validation_size=100", "evaluate=false")
+EPOCH = (
+    "recipe.epochs=1",
+    "recipe.warmup_epochs=0.5",
+    "data.validation_size=100",
+    "evaluate=false",
+)
 STEPS: Mapping[str, Sequence[str]] = {
     "mini": ("phi=0", "recipe.batch_size=128", "data.train_size=3840"),
-    "B0 at 64 px": ("baseline=b0", "scaling=coefficients", f"scaling.resolution={64 / 224}", "recipe.batch_size=128", "data.train_size=1024"),
+    "B0 at 64 px": (
+        "baseline=b0",
+        "scaling=coefficients",
+        f"scaling.resolution={64 / 224}",
+        "recipe.batch_size=128",
+        "data.train_size=1024",
+    ),
 }
-SHORT = ("study=quick", "study.seeds=[0]", "data.train_size=1600", "data.evaluation_size=1000")  # every network once, a third of the images
+# Every network once, a third of the images.
+SHORT = (
+    "study=quick",
+    "study.seeds=[0]",
+    "data.train_size=1600",
+    "data.evaluation_size=1000",
+)
 TINY = ("phi=0", *EPOCH, "data.train_size=32")  # a run of one step
-THOUSAND = ("-m", "cost=matched", "scaling=width,depth,resolution,compound", "phi=0,1,2,3", "seed=range(0,77)")  # 13 networks, 1,001 runs
+# 13 networks, 1,001 runs.
+THOUSAND = (
+    "-m",
+    "cost=matched",
+    "scaling=width,depth,resolution,compound",
+    "phi=0,1,2,3",
+    "seed=range(0,77)",
+)
 RECORDS = 10_000
 FEW, MORE = 2, 8  # tiny runs, whose difference in time is what six of them cost
 ALONE = 2.0  # seconds of steps of one network, and of matrix products
@@ -45,7 +70,8 @@ ALONE = 2.0  # seconds of steps of one network, and of matrix products
 
 @dataclass(frozen=True)
 class Machine:
-    """device: its name; cores, gpu: what there is; at_once: runs side by side that the launcher takes it to carry; torch: its version."""
+    """device: its name; cores, gpu: what there is; at_once: runs side by side that the launcher takes it to
+    carry; torch: its version."""
 
     device: str
     cores: int
@@ -57,7 +83,13 @@ class Machine:
 def machine_of(where: Execution) -> Machine:
     """The machine that runs compute on."""
     gpu = on_gpu(where.accelerator)
-    return Machine(device_name(torch.device("cuda" if gpu else "cpu")), cores(), gpu, capacity(where), torch.__version__)
+    return Machine(
+        device_name(torch.device("cuda" if gpu else "cpu")),
+        cores(),
+        gpu,
+        capacity(where),
+        torch.__version__,
+    )
 
 
 def step(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> dict[str, Benchmark]:
@@ -70,12 +102,24 @@ def step(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> d
             lambda entry=entry, where=where: alone(_our_rate, entry, _anew(where, folder)),
             lambda entry=entry, where=where: alone(bare_rate, entry.run, _steps(entry.run), where),
         )
-        what = f"training {name}, batch {entry.run.recipe.batch_size}, {_steps(entry.run)} steps, threads={where.threads}"
-        found[f"step, {name}"] = Benchmark(what, "images/s", ours, "a bare loop of the same module and optimizer", theirs, goal=0.97)
+        what = (
+            f"training {name}, batch {entry.run.recipe.batch_size}, {_steps(entry.run)} steps, "
+            f"threads={where.threads}"
+        )
+        found[f"step, {name}"] = Benchmark(
+            what,
+            "images/s",
+            ours,
+            "a bare loop of the same module and optimizer",
+            theirs,
+            goal=0.97,
+        )
     return found
 
 
-def pipeline(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> dict[str, Benchmark]:
+def pipeline(
+    words: Sequence[str], rounds: int, folder: Path, machine: Machine
+) -> dict[str, Benchmark]:
     """Training in our Lightning run, and in the usual pipeline; both have all cores."""
     entry, where = _one([*STEPS["mini"], *EPOCH, f"threads={machine.cores}", *words])
     images = load(entry.run.data, entry.run.data.native, where.cache, evaluate=False).train
@@ -85,39 +129,72 @@ def pipeline(words: Sequence[str], rounds: int, folder: Path, machine: Machine) 
         lambda: alone(_our_rate, entry, _anew(where, folder)),
         lambda: alone(usual_rate, entry.run, files, machine.cores, where, folder),
     )
-    what = f"training mini, batch {entry.run.recipe.batch_size}, {_steps(entry.run)} steps, threads={where.threads}"
-    against = f"stock Lightning, {machine.cores} DataLoader workers that decode JPEG files of {entry.run.data.native} px, logging at each step"
+    what = (
+        f"training mini, batch {entry.run.recipe.batch_size}, {_steps(entry.run)} steps, "
+        f"threads={where.threads}"
+    )
+    against = (
+        f"stock Lightning, {machine.cores} DataLoader workers that decode JPEG files of "
+        f"{entry.run.data.native} px, logging at each step"
+    )
     return {"pipeline, mini": Benchmark(what, "images/s", ours, against, theirs, goal=2.0)}
 
 
-def study(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> dict[str, Benchmark]:
-    """A study and its report by the launcher; its runs one after another with all cores; its networks in plain loops; a matrix product."""
+def study(
+    words: Sequence[str], rounds: int, folder: Path, machine: Machine
+) -> dict[str, Benchmark]:
+    """A study and its report by the launcher; its runs one after another with all cores; its networks in
+    plain loops; a matrix product."""
     own = [*SHORT, *words]
     wanted = plan(own)
+    where = wanted.execution
     runs = list({entry.run.id: entry.run for entry in wanted.planned}.values())
-    ours, report, single, plain, product = in_turn(
+    one_by_one = ("hydra.launcher.n_jobs=1", f"threads={machine.cores}")
+    side_by_side, single = folder / "study", folder / "single"
+    swept, drawn, alone_, plain, product = in_turn(
         rounds,
-        lambda: command("run", *own, *_folders(_emptied(folder / "study"))),
-        lambda: command("report", *own, *_folders(folder / "study")),
-        lambda: command("run", *own, *_folders(_emptied(folder / "single")), "hydra.launcher.n_jobs=1", f"threads={machine.cores}"),
-        lambda: _plain_seconds(runs, wanted.execution, machine.at_once),
-        lambda: sum(together(matrix_rate, [(wanted.execution, ALONE)] * machine.at_once)),
+        lambda: command("run", *own, *_folders(_emptied(side_by_side))),
+        lambda: command("report", *own, *_folders(side_by_side)),
+        lambda: command("run", *own, *_folders(_emptied(single)), *one_by_one),
+        lambda: _plain_seconds(runs, where, machine.at_once),
+        lambda: sum(together(matrix_rate, [(where, ALONE)] * machine.at_once)),
     )
-    flops = sum(training_flops(run.network, _steps(run) * run.recipe.epochs * run.recipe.batch_size) for run in runs)
-    whole, loops = [flops / (a + b) for a, b in zip(ours, report, strict=True)], [flops / seconds for seconds in plain]
-    data, each = runs[0].data, f"{machine.at_once} at once, threads={wanted.execution.threads}"
-    what = f"study={wanted.name}, {len(runs)} runs of {runs[0].recipe.epochs} x {data.train_size} images, {each}"
-    alone_words = f"one run after another, threads={machine.cores}"
-    hourly = [[3600 * len(runs) / seconds for seconds in column] for column in (ours, single)]
+    flops = sum(_training_flops(run) for run in runs)
+    whole = [flops / (sweep + report) for sweep, report in zip(swept, drawn, strict=True)]
+    loops = [flops / seconds for seconds in plain]
+    each = f"{machine.at_once} at once, threads={where.threads}"
+    images = f"{runs[0].recipe.epochs} x {runs[0].data.train_size} images"
+    what = f"study={wanted.name}, {len(runs)} runs of {images}, {each}"
+    all_of_it = f"{what}, start-up and figures included"
+    of_networks = f"plain loops of the networks of study={wanted.name}, {each}"
     return {
-        "study, launcher": Benchmark(what, "runs/h", hourly[0], alone_words, hourly[1], goal=2.0 if machine.gpu else 1.3),
-        "study, limit": Benchmark(f"{what}, start-up and figures included", "FLOP/s", whole, "plain loops of its networks", loops, goal=0.85),
-        "study, product": Benchmark(f"{what}, start-up and figures included", "FLOP/s", whole, "matrix products (float32)", product),
-        "loops, product": Benchmark(f"plain loops of the networks of study={wanted.name}, {each}", "FLOP/s", loops, "matrix products", product),
+        "study, launcher": Benchmark(
+            what,
+            "runs/h",
+            [3600 * len(runs) / seconds for seconds in swept],
+            f"one run after another, threads={machine.cores}",
+            [3600 * len(runs) / seconds for seconds in alone_],
+            goal=2.0 if machine.gpu else 1.3,
+        ),
+        "study, limit": Benchmark(
+            all_of_it, "FLOP/s", whole, "plain loops of its networks", loops, goal=0.85
+        ),
+        "study, product": Benchmark(
+            all_of_it, "FLOP/s", whole, "matrix products (float32)", product
+        ),
+        "loops, product": Benchmark(of_networks, "FLOP/s", loops, "matrix products", product),
     }
 
 
-def start(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> dict[str, Benchmark]:
+def _training_flops(run: Run) -> int:
+    """Of a whole run."""
+    images = _steps(run) * run.recipe.epochs * run.recipe.batch_size
+    return training_flops(run.network, images)
+
+
+def start(
+    words: Sequence[str], rounds: int, folder: Path, machine: Machine
+) -> dict[str, Benchmark]:
     """What is paid beside the steps: a command's start, a run's, planning, reading records."""
     entry, _ = _one([*TINY, *words])
     first, run, planned = in_turn(
@@ -129,8 +206,15 @@ def start(words: Sequence[str], rounds: int, folder: Path, machine: Machine) -> 
     read = _reading_seconds(entry.run, folder / "start" / "runs", folder / "records", rounds)
     return {
         "start, first step": Benchmark("from the command to the first step of a run", "s", first),
-        "start, run": Benchmark("a run of a sweep beside its steps and evaluation", "s", run, goal=2.0),
-        "start, plan": Benchmark("planning 1,001 runs of 13 networks at matched cost, from the command on", "s", planned, goal=2.0),
+        "start, run": Benchmark(
+            "a run of a sweep beside its steps and evaluation", "s", run, goal=2.0
+        ),
+        "start, plan": Benchmark(
+            "planning 1,001 runs of 13 networks at matched cost, from the command on",
+            "s",
+            planned,
+            goal=2.0,
+        ),
         "start, records": Benchmark(f"reading {RECORDS:,} records", "s", read, goal=2.0),
     }
 
@@ -146,7 +230,9 @@ CONTESTS: Mapping[str, Callable[[Sequence[str], int, Path, Machine], dict[str, B
 def command(door: str, *words: str) -> float:
     """Seconds of a command of ours; raises RuntimeError with the last line that it printed where it fails."""
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", f"ablation.{door}", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"ablation.{door}", *words], capture_output=True, text=True
+    )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
         raise RuntimeError(f"python -m ablation.{door} {shlex.join(words)}: {last}")
@@ -185,7 +271,10 @@ def _our_rate(entry: Planned, where: Execution) -> float:
 def _plain_seconds(runs: Sequence[Run], where: Execution, at_once: int) -> float:
     """Seconds that all steps of these runs take in plain loops, so many at once."""
     distinct = {step_key(run): run for run in runs}
-    each = {key: statistics.mean(together(step_seconds, [(run, where, ALONE)] * at_once)) for key, run in distinct.items()}
+    each = {
+        key: statistics.mean(together(step_seconds, [(run, where, ALONE)] * at_once))
+        for key, run in distinct.items()
+    }
     return sum(each[step_key(run)] * _steps(run) * run.recipe.epochs for run in runs) / at_once
 
 
@@ -193,10 +282,14 @@ def _until_first_step(run: Run, words: Sequence[str], place: Path) -> float:
     """Seconds from the command until the run says that it begins to train."""
     said = place / "runs" / run.id / "progress.json"
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-m", "ablation.run", *words, *_folders(place)], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "ablation.run", *words, *_folders(place)], stdout=subprocess.DEVNULL
+    ) as process:
         while not said.exists():
             if process.poll() is not None:
-                raise RuntimeError(f"python -m ablation.run {shlex.join(words)}: ended without a step")
+                raise RuntimeError(
+                    f"python -m ablation.run {shlex.join(words)}: ended without a step"
+                )
             time.sleep(0.002)
         return time.perf_counter() - started
 
@@ -204,7 +297,10 @@ def _until_first_step(run: Run, words: Sequence[str], place: Path) -> float:
 def _seconds_of_a_run(words: Sequence[str], place: Path) -> float:
     """Seconds of a run of one step, beside those of the command that starts it."""
     one_by_one = ("-m", *TINY, "hydra.launcher.n_jobs=1", *words)
-    few, more = (command("run", *one_by_one, f"seed=range(0,{count})", *_folders(_emptied(place))) for count in (FEW, MORE))
+    few, more = (
+        command("run", *one_by_one, f"seed=range(0,{count})", *_folders(_emptied(place)))
+        for count in (FEW, MORE)
+    )
     return (more - few) / (MORE - FEW)
 
 

@@ -1,4 +1,5 @@
-"""What runs will cost: the seconds and the memory of each, from a calibration of the device, and the wall-clock of them all."""
+"""What runs will cost: the seconds and the memory of each, from a calibration of the device, and the
+wall-clock of them all."""
 
 import dataclasses
 import heapq
@@ -20,13 +21,13 @@ EVALUATED = 125  # images in a batch whose forward pass is calibrated
 
 @dataclass(frozen=True)
 class Calibration:
-    """What work costs on a device while it carries `at_once` runs side by side, as fitted to a few networks; rows of factors go with `work`.
+    """What work costs on a device while it carries `at_once` runs side by side, as fitted to a few networks;
+    rows of factors go with `work`.
 
-    step, forward: seconds of a training step and of a forward pass in evaluation mode. memory: bytes of a training step.
-    loading: seconds to bring a decoded pixel of an image to a network's side. fixed, base: seconds and bytes of a run beside all this.
-    room: bytes of images that a run keeps in memory; more are streamed.
-    error: median relative error of a step's seconds, each network predicted from the others.
-    """
+    step, forward: seconds of a training step and of a forward pass in evaluation mode. memory: bytes of a
+    training step. loading: seconds to bring a decoded pixel of an image to a network's side. fixed, base:
+    seconds and bytes of a run beside all this. room: bytes of images that a run keeps in memory; more are
+    streamed. error: median relative error of a step's seconds, each network predicted from the others."""
 
     device: str
     on_gpu: bool
@@ -46,26 +47,39 @@ class Calibration:
 
     def seconds(self, run: Run, sizes: Sizes) -> float:
         """Seconds of a whole run, from reading images to its record."""
-        steps, images = run.recipe.epochs * (sizes.train // run.recipe.batch_size), evaluated(run, sizes)
-        step, forward = (
-            times(factors, work(run.network, batch)) for factors, batch in ((self.step, run.recipe.batch_size), (self.forward, EVALUATED))
-        )
-        return self.fixed + self.loading * sizes.total * run.data.native**2 + steps * step + images / EVALUATED * forward
+        batch = run.recipe.batch_size
+        steps = run.recipe.epochs * (sizes.train // batch)
+        step = times(self.step, work(run.network, batch))
+        forward = times(self.forward, work(run.network, EVALUATED))
+        loading = self.loading * sizes.total * run.data.native**2
+        evaluation = evaluated(run, sizes) / EVALUATED * forward
+        return self.fixed + loading + steps * step + evaluation
 
     def bytes(self, run: Run, sizes: Sizes) -> float:
-        """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are streamed take none."""
+        """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
+        streamed take none."""
         held = 3 * sizes.total * run.network.pixels**2
-        return self.base + (held if held <= self.room else 0) + times(self.memory, work(run.network, run.recipe.batch_size))
+        return (
+            self.base
+            + (held if held <= self.room else 0)
+            + times(self.memory, work(run.network, run.recipe.batch_size))
+        )
 
 
 @lru_cache(maxsize=65536)
 def work(network: Network, images: int) -> tuple[float, ...]:
-    """What the cost of a batch grows with: multiply-adds of its full and of its grouped convolutions, elements of its feature maps, and,
-    whatever the batch, convolutions and parameters."""
+    """What the cost of a batch grows with: multiply-adds of its full and of its grouped convolutions,
+    elements of its feature maps, and, whatever the batch, convolutions and parameters."""
     convolutions = list(network.convolutions())
     grouped = sum(weights(conv) * conv.pixels_out**2 for conv in convolutions if conv.groups > 1)
     counted = cost(network)
-    return images * (counted.macs - grouped), images * grouped, images * counted.activations, len(convolutions), counted.params
+    return (
+        images * (counted.macs - grouped),
+        images * grouped,
+        images * counted.activations,
+        len(convolutions),
+        counted.params,
+    )
 
 
 def times(factors: Sequence[float], terms: Sequence[float]) -> float:
@@ -74,14 +88,20 @@ def times(factors: Sequence[float], terms: Sequence[float]) -> float:
 
 
 def evaluated(run: Run, sizes: Sizes) -> int:
-    """Images that a run evaluates: validation every few epochs, and at its end, with as many training images and the evaluation split."""
+    """Images that a run evaluates: validation every few epochs, and at its end, with as many training images
+    and the evaluation split."""
     between = (run.recipe.epochs - 1) // run.recipe.validate_every
-    final = sizes.validation + min(sizes.validation, sizes.train) + (sizes.evaluation if run.evaluate else 0)
+    final = (
+        sizes.validation
+        + min(sizes.validation, sizes.train)
+        + (sizes.evaluation if run.evaluate else 0)
+    )
     return between * sizes.validation + final
 
 
 def wall_clock(seconds: Iterable[float], at_once: int) -> float:
-    """Seconds until the last of these runs ends, each begun in this order as soon as fewer than `at_once` go on."""
+    """Seconds until the last of these runs ends, each begun in this order as soon as fewer than `at_once` go
+    on."""
     busy = [0.0] * at_once
     for one in seconds:
         heapq.heapreplace(busy, busy[0] + one)
@@ -101,9 +121,17 @@ def write_calibration(cache: Path, found: Calibration) -> Path:
 
 
 def newest_calibration(where: Execution, precision: str) -> Calibration | None:
-    """The newest for as many threads, this precision, and the accelerator if one is chosen; None where there is none of this version."""
-    found = [_read(path) for path in (where.cache / "calibration").glob(f"*-{where.threads}-{precision}.json")]
-    wanted = [one for one in found if one and where.accelerator in ("auto", "gpu" if one.on_gpu else "cpu")]
+    """The newest for as many threads, this precision, and the accelerator if one is chosen; None where there
+    is none of this version."""
+    found = [
+        _read(path)
+        for path in (where.cache / "calibration").glob(f"*-{where.threads}-{precision}.json")
+    ]
+    wanted = [
+        one
+        for one in found
+        if one and where.accelerator in ("auto", "gpu" if one.on_gpu else "cpu")
+    ]
     return max(wanted, key=lambda one: one.measured, default=None)
 
 
@@ -115,7 +143,8 @@ def _read(path: Path) -> Calibration | None:
 
 
 class Forecast:
-    """Predicted seconds and bytes of the runs of a plan: None without a calibration, or where the number of images is not known."""
+    """Predicted seconds and bytes of the runs of a plan: None without a calibration, or where the number of
+    images is not known."""
 
     def __init__(self, wanted: Plan) -> None:
         self.where = wanted.execution
@@ -134,4 +163,10 @@ class Forecast:
         if run.data not in self.sizes:
             self.sizes[run.data] = sizes(run.data, self.where.cache)
         calibration, images = self.calibration(run), self.sizes[run.data]
-        return (calibration.seconds(run, images), calibration.bytes(run, images)) if calibration and images else (None, None)
+        if calibration is None or images is None:
+            return None, None
+        return calibration.seconds(run, images), calibration.bytes(run, images)
+
+    def seconds(self, run: Run) -> float | None:
+        """Seconds alone."""
+        return self.of(run)[0]

@@ -1,4 +1,5 @@
-"""What our speed is held against: a bare loop of PyTorch, the usual pipeline of Lightning templates, and a matrix product."""
+"""What our speed is held against: a bare loop of PyTorch, the usual pipeline of Lightning templates, and a
+matrix product."""
 
 import contextlib
 import time
@@ -28,7 +29,8 @@ SIDE = 2048  # of the matrices: they fill no cache, and a product takes a second
 
 
 def bare_rate(run: Run, steps: int, where: Execution) -> float:
-    """Images a second of a plain loop around the module and the optimizer of a run, from its first step; its one batch lies on the device."""
+    """Images a second of a plain loop around the module and the optimizer of a run, from its first step; its
+    one batch lies on the device."""
     with _device(where) as device:
         return steps * run.recipe.batch_size / seconds_of(Trial(run, device).train, steps, device)
 
@@ -43,7 +45,9 @@ def matrix_rate(where: Execution, seconds: float) -> float:
     """FLOP/s of a float32 matrix product, for so many seconds."""
     with _device(where) as device:
         left, right, out = (torch.randn(SIDE, SIDE, device=device) for _ in range(3))
-        return 2 * SIDE**3 / seconds_per_call(lambda: torch.mm(left, right, out=out), seconds, device)
+        return (
+            2 * SIDE**3 / seconds_per_call(lambda: torch.mm(left, right, out=out), seconds, device)
+        )
 
 
 @contextlib.contextmanager
@@ -53,13 +57,22 @@ def _device(where: Execution) -> Iterator[torch.device]:
         yield device
 
 
-def usual_rate(run: Run, files: Sequence[Path], workers: int, where: Execution, folder: Path) -> float:
-    """Images a second of the usual pipeline with the same network, batch size and optimizer: after its first step, so without the start of its
-    workers. files: JPEG images, class by name of their folder. folder: of its log."""
+def usual_rate(
+    run: Run, files: Sequence[Path], workers: int, where: Execution, folder: Path
+) -> float:
+    """Images a second of the usual pipeline with the same network, batch size and optimizer: after its first
+    step, so without the start of its workers. files: JPEG images, class by name of their folder. folder: of
+    its log."""
     torch.set_num_threads(where.threads)
     torch.manual_seed(run.seed)
     recipe = run.recipe
-    loader = DataLoader(Pictures(files, run.network.pixels), recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    loader = DataLoader(
+        Pictures(files, run.network.pixels),
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+    )
     clock = Clock()
     with quiet():
         trainer = pl.Trainer(
@@ -73,12 +86,22 @@ def usual_rate(run: Run, files: Sequence[Path], workers: int, where: Execution, 
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        trainer.fit(Usual(ConvNet(run.network), recipe.learning_rate, recipe.momentum, recipe.weight_decay, len(loader)), loader)
+        trainer.fit(
+            Usual(
+                ConvNet(run.network),
+                recipe.learning_rate,
+                recipe.momentum,
+                recipe.weight_decay,
+                len(loader),
+            ),
+            loader,
+        )
     return (len(loader) - 1) * recipe.batch_size / clock.seconds
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Files decoded and transformed one by one, as torchvision's ImageFolder, Resize, RandomHorizontalFlip, ToTensor and Normalize do."""
+    """Files decoded and transformed one by one, as torchvision's ImageFolder, Resize, RandomHorizontalFlip,
+    ToTensor and Normalize do."""
 
     def __init__(self, files: Sequence[Path], side: int) -> None:
         self.files, self.side = list(files), side
@@ -90,19 +113,32 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with Image.open(self.files[index]) as opened:
-            picture = opened.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
+            picture = opened.convert("RGB").resize(
+                (self.side, self.side), Image.Resampling.BILINEAR
+            )
         if torch.rand(1) < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         planes = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
-        return planes.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None]), self.labels[index]
+        return planes.sub_(torch.tensor(MEAN)[:, None, None]).div_(
+            torch.tensor(STD)[:, None, None]
+        ), self.labels[index]
 
 
 class Usual(pl.LightningModule):
-    """The LightningModule of most templates: loss and accuracy logged at every step, torch's own SGD with a cosine schedule."""
+    """The LightningModule of most templates: loss and accuracy logged at every step, torch's own SGD with a
+    cosine schedule."""
 
-    def __init__(self, net: nn.Module, learning_rate: float, momentum: float, weight_decay: float, steps: int) -> None:
+    def __init__(
+        self, net: nn.Module, learning_rate: float, momentum: float, weight_decay: float, steps: int
+    ) -> None:
         super().__init__()
-        self.net, self.learning_rate, self.momentum, self.weight_decay, self.steps = net, learning_rate, momentum, weight_decay, steps
+        self.net, self.learning_rate, self.momentum, self.weight_decay, self.steps = (
+            net,
+            learning_rate,
+            momentum,
+            weight_decay,
+            steps,
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch
@@ -114,15 +150,26 @@ class Usual(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.SGD(self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True)
+        optimizer = torch.optim.SGD(
+            self.parameters(),
+            self.learning_rate,
+            self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=True,
+        )
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 class Clock(Callback):
     """Seconds from the end of the first training step to the end of the last."""
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         if index == 0:
             self.started = time.perf_counter()
         self.seconds = time.perf_counter() - self.started
@@ -131,7 +178,9 @@ class Clock(Callback):
 def write_jpegs(images: Images, folder: Path) -> list[Path]:
     """The images as JPEG files in one folder for each class; quality 95."""
     files = []
-    for number, (pixels, label) in enumerate(zip(images.pixels, images.labels.tolist(), strict=True)):
+    for number, (pixels, label) in enumerate(
+        zip(images.pixels, images.labels.tolist(), strict=True)
+    ):
         files.append(folder / f"{label:04d}" / f"{number}.jpg")
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.numpy()).save(files[-1], quality=95)

@@ -1,4 +1,5 @@
-"""What a step of a network costs on this device, measured alone: no pipeline of data, no logging, no other network in memory."""
+"""What a step of a network costs on this device, measured alone: no pipeline of data, no logging, no other
+network in memory."""
 
 import dataclasses
 import math
@@ -14,7 +15,7 @@ from ablation.runs.config import Run
 from ablation.runs.measurements import Measurement
 from ablation.theory.cost import cost
 from ablation.train.classifier import Classifier
-from ablation.train.model import ConvNet
+from ablation.train.model import net_of
 from ablation.train.optimizer import make_optimizer
 
 WARM_UP = 3  # calls before any is timed: memory is allocated, algorithms are chosen
@@ -26,14 +27,15 @@ class Trial:
     def __init__(self, run: Run, device: torch.device) -> None:
         torch.manual_seed(run.seed)
         self.device = device
-        self.recipe = dataclasses.replace(run.recipe, learning_rate=1e-9)  # so that however many steps leave the weights finite
-        net = ConvNet(run.network, self.recipe.norm_momentum, self.recipe.dropout, self.recipe.drop_path, self.recipe.zero_init)
-        self.net = net.to(memory_format=torch.channels_last) if self.recipe.channels_last else net
+        # However many steps then leave the weights finite.
+        self.recipe = dataclasses.replace(run.recipe, learning_rate=1e-9)
+        self.net = net_of(run)
         self.module = Classifier(self.net, self.recipe, steps_per_epoch=1, seed=run.seed).to(device)
         self.module.on_train_epoch_start()
         self.optimizer = make_optimizer(self.net, self.recipe)
         shape = (self.recipe.batch_size, run.network.pixels, run.network.pixels, 3)
-        self.images = torch.randn(shape, device=device).permute(0, 3, 1, 2)  # (B, 3, side, side) in the memory format of batches
+        # (B, 3, side, side) in the memory format of batches.
+        self.images = torch.randn(shape, device=device).permute(0, 3, 1, 2)
         self.labels = torch.randint(run.network.classes, (self.recipe.batch_size,), device=device)
 
     def train(self) -> None:
@@ -61,27 +63,41 @@ class Trial:
             return torch.cuda.max_memory_allocated(self.device)
         self.net.train()
         held = [*self.net.parameters(), *self.net.buffers()]
-        state = [value for values in self.optimizer.state.values() for value in values.values() if isinstance(value, Tensor)]
-        gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
-        return sum(tensor.nbytes for tensor in [*held, *gradients, *state]) + saved_bytes(self._loss, held)
+        own = [*held, *self._gradients(), *self._state()]
+        return sum(tensor.nbytes for tensor in own) + saved_bytes(self._loss, held)
+
+    def _gradients(self) -> list[Tensor]:
+        parameters = self.net.parameters()
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+    def _state(self) -> list[Tensor]:
+        """What the optimizer keeps."""
+        found: list[Tensor] = []
+        for values in self.optimizer.state.values():
+            found += [value for value in values.values() if isinstance(value, Tensor)]
+        return found
 
     def _loss(self) -> Tensor:
         with self._autocast():
             return self.module.training_step((self.images, self.labels), 0)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.recipe.precision == "bf16"
+        )
 
 
 def saved_bytes(forward: Callable[[], Tensor], held: list[Tensor]) -> int:
-    """Bytes of all memory that a forward pass keeps for its backward pass, each piece once, without that of the tensors `held`."""
+    """Bytes of all memory that a forward pass keeps for its backward pass, each piece once, without that of
+    the tensors `held`."""
     own = {tensor.untyped_storage().data_ptr() for tensor in held}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # not the tensor itself: an output that is kept for its own node would never be freed
+        # Not the tensor itself: an output that is kept for its own node would never be freed.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = forward()  # alive until all is counted, so that no address is used twice
@@ -114,24 +130,33 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def measure_steps(runs: Mapping[str, Run], device: torch.device, name: str, rounds: int, seconds: float) -> dict[str, Measurement]:
-    """Each run's network in turn, round after round, so that a change of the machine's speed meets all alike; one in memory at a time.
+def measure_steps(
+    runs: Mapping[str, Run], device: torch.device, name: str, rounds: int, seconds: float
+) -> dict[str, Measurement]:
+    """Each run's network in turn, round after round, so that a change of the machine's speed meets all alike;
+    one in memory at a time.
 
-    name: of the device. A round times training steps for `seconds` and forward passes for as long.
-    """
-    turns = [{key: _turn(Trial(run, device), seconds) for key, run in runs.items()} for _ in range(rounds)]
-    return {key: _measurement(run, name, np.array([turn[key] for turn in turns])) for key, run in runs.items()}
+    name: of the device. A round times training steps for `seconds` and forward passes for as long."""
+    turns: dict[str, list[tuple[float, float, int]]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            turns[key].append(_turn(Trial(run, device), seconds))
+    return {key: _measurement(run, name, np.array(turns[key])) for key, run in runs.items()}
 
 
 def _turn(trial: Trial, seconds: float) -> tuple[float, float, int]:
     """Seconds of a training step, images per second of inference, bytes of a training step."""
-    step, forward = (seconds_per_call(call, seconds, trial.device) for call in (trial.train, trial.infer))
+    step, forward = (
+        seconds_per_call(call, seconds, trial.device) for call in (trial.train, trial.infer)
+    )
     return step, trial.recipe.batch_size / forward, trial.step_bytes()
 
 
 def _measurement(run: Run, device: str, turns: np.ndarray) -> Measurement:
     """turns: (rounds, 3), see _turn."""
-    (step_low, images_low, _), (step, images, step_bytes), (step_high, images_high, _) = np.percentile(turns, [25, 50, 75], axis=0).tolist()
+    (step_low, images_low, _), (step, images, step_bytes), (step_high, images_high, _) = (
+        np.percentile(turns, [25, 50, 75], axis=0).tolist()
+    )
     return Measurement(
         device=device,
         threads=torch.get_num_threads(),

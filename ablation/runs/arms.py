@@ -16,7 +16,8 @@ from ablation.theory.scaling import Coefficients, Rule
 
 @dataclass(frozen=True)
 class Arm:
-    """One request for a network: a rule at phi, at nominal or matched cost, or explicit coefficients (then phi is None)."""
+    """One request for a network: a rule at phi, at nominal or matched cost, or explicit coefficients (then
+    phi is None)."""
 
     name: str
     cost: str
@@ -29,11 +30,16 @@ class Arm:
         if self.coefficients is not None:
             return nominal(baseline, self.coefficients)
         assert self.rule is not None and self.phi is not None
-        return matched(baseline, self.rule, self.phi) if self.cost == "matched" else nominal(baseline, self.rule.at(self.phi), 2.0**self.phi)
+        return (
+            matched(baseline, self.rule, self.phi)
+            if self.cost == "matched"
+            else nominal(baseline, self.rule.at(self.phi), 2.0**self.phi)
+        )
 
     @property
     def exponent(self) -> float | None:
-        """phi; of coefficients under a rule's name log2(d w^2 r^2), the phi that costs nominally as much; None for plain coefficients."""
+        """phi; of coefficients under a rule's name log2(d w^2 r^2), the phi that costs nominally as much;
+        None for plain coefficients."""
         if self.coefficients is None or self.name == "coefficients":
             return self.phi
         c = self.coefficients
@@ -44,13 +50,18 @@ class Arm:
         """What people call it: `baseline`, `compound phi=2`, or the coefficients."""
         if self.coefficients is not None:
             c = self.coefficients
-            return "baseline" if c == Coefficients() else f"{self.name} d={c.depth:.3g} w={c.width:.3g} r={c.resolution:.3g}"
+            return (
+                "baseline"
+                if c == Coefficients()
+                else f"{self.name} d={c.depth:.3g} w={c.width:.3g} r={c.resolution:.3g}"
+            )
         return "baseline" if self.phi == 0 else f"{self.name} phi={self.phi:g}"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and its place in a study: the arm that asks for it and the network it got from the named baseline.
+    """A run and its place in a study: the arm that asks for it and the network it got from the named
+    baseline.
 
     setting: how this part of the study differs from its others in recipe or data, "" where there is one part.
     """
@@ -64,7 +75,9 @@ class Planned:
     @property
     def label(self) -> str:
         """What people call it: arm, seed and setting."""
-        return f"{self.arm.label} seed={self.run.seed}" + (f" ({self.setting})" if self.setting else "")
+        return f"{self.arm.label} seed={self.run.seed}" + (
+            f" ({self.setting})" if self.setting else ""
+        )
 
     @property
     def work(self) -> int:
@@ -74,7 +87,12 @@ class Planned:
 
     def row(self) -> dict[str, Any]:
         """One row of a plan, in plain values."""
-        counted, real, network, rule = cost(self.run.network), self.point.realised, self.run.network, self.arm.rule
+        counted, real, network, rule = (
+            cost(self.run.network),
+            self.point.realised,
+            self.run.network,
+            self.arm.rule,
+        )
         return {
             "baseline": self.baseline,
             "setting": self.setting,
@@ -112,32 +130,42 @@ def expand(
 ) -> list[Planned]:
     """Every arm with every seed; equal networks share a run id.
 
-    equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains for half the epochs).
-    Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave no time to train.
-    """
+    equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains
+    for half the epochs). Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave
+    no time to train."""
     one_of("equal", equal, ("epochs", "flops"))
     baseline = replace(baseline, network=replace(baseline.network, classes=data.classes))
     planned = []
     for arm, point in [(arm, arm.point(baseline)) for arm in arms]:
-        spent = recipe if equal == "epochs" else _at_equal_flops(recipe, cost(point.network).macs / cost(baseline.network).macs)
-        runs = [Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate) for seed in seeds]
+        spent = (
+            recipe
+            if equal == "epochs"
+            else _at_equal_flops(recipe, cost(point.network).macs / cost(baseline.network).macs)
+        )
+        runs = [
+            Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate)
+            for seed in seeds
+        ]
         planned += [Planned(arm, point, run, baseline.name, setting) for run in runs]
     return planned
 
 
 def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
-    """The recipe for a network of `ratio` times the baseline's MACs: as many training FLOPs, in whole epochs."""
+    """The recipe for a network of `ratio` times the baseline's MACs: as many training FLOPs, in whole
+    epochs."""
     epochs = round(recipe.epochs / ratio)
     if epochs <= recipe.warmup_epochs:
         raise ValueError(
-            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline are {epochs} epochs at {ratio:.3g} times its MACs, not more than the "
+            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline are {epochs} epochs at "
+            f"{ratio:.3g} times its MACs, not more than the "
             f"warm-up of {recipe.warmup_epochs:g}; take more epochs or a smaller phi"
         )
     return replace(recipe, epochs=epochs)
 
 
 def pending(planned: Iterable[Planned], done: Mapping[str, Record]) -> list[Planned]:
-    """What is left to train: one entry per run id without a record, the costliest first so that none starts last."""
+    """What is left to train: one entry per run id without a record, the costliest first so that none starts
+    last."""
     left = {entry.run.id: entry for entry in reversed(list(planned)) if entry.run.id not in done}
     return sorted(left.values(), key=lambda entry: (-cost(entry.run.network).macs, entry.run.seed))
 

@@ -23,23 +23,33 @@ def within(name: str, value: float, low: float, high: float = float("inf")) -> N
 
 
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type expected."""
+    """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type
+    expected."""
     hints, dotted = typing.get_type_hints(cls), f"{prefix}." if prefix else ""
     unknown = [name for name in values if name not in hints]
     if unknown:
         raise ValueError(f"{dotted}{unknown[0]}: no such setting; there are {', '.join(hints)}")
-    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and values.get(f.name) is None]  # type: ignore[arg-type]
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING and values.get(f.name) is None
+    ]  # type: ignore[arg-type]
     if missing:
         raise ValueError(f"{dotted}{missing[0]} is not set: give {dotted}{missing[0]}=...")
-    return cls(**{name: typed(f"{dotted}{name}", value, hints[name]) for name, value in values.items()})
+    return cls(
+        **{name: typed(f"{dotted}{name}", value, hints[name]) for name, value in values.items()}
+    )
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming both."""
+    """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming
+    both."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
-    kind = next(typing.get_origin(option) or option for option in options if option is not type(None))
+    kind = next(
+        typing.get_origin(option) or option for option in options if option is not type(None)
+    )
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():

@@ -1,7 +1,8 @@
-"""What a run is: network, recipe, data and seed as frozen values that check themselves; and the run id, a hash of exactly these.
+"""What a run is: network, recipe, data and seed as frozen values that check themselves; and the run id, a
+hash of exactly these.
 
-The run id leaves out what does not change a result (device, threads, where files lie); the record keeps those.
-"""
+The run id leaves out what does not change a result (device, threads, where files lie); the record keeps
+those."""
 
 import dataclasses
 import hashlib
@@ -14,7 +15,8 @@ from typing import Any
 from ablation.runs.checks import one_of, within
 from ablation.theory.network import Network
 
-# Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds a reminder).
+# Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds
+# a reminder).
 RESULTS_VERSION = 1
 
 
@@ -22,19 +24,20 @@ RESULTS_VERSION = 1
 class Recipe:
     """How a network is trained; the same for every arm of a study.
 
-    epochs, batch_size: passes over the training images; images a step (the last, partial batch of an epoch is dropped).
-    optimizer: sgd (Nesterov momentum), rmsprop (TensorFlow's, as in the released code) or adamw. learning_rate: its peak.
-    schedule: cosine to 0, or exponential (x decay_rate every decay_epochs, staircase), after warmup_epochs of linear warm-up.
-    weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for none.
-    label_smoothing, dropout (before the classifier), drop_path (stochastic depth of the last block, growing linearly from 0).
-    ema: decay of the averaged weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
-    zero_init: start the last norm of every branch that is added to its own input at zero, so that a deep network starts shallow (Goyal et
-    al. 2017; a branch beside a projection starts at one, since projection alone sees one pixel of four).
-    norm_momentum: weight of the newest batch in the running batch-norm statistics (PyTorch's convention).
-    flip: mirror at random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized crop, 1 for none.
-    precision: fp32, or bf16 autocast. channels_last: memory format.
-    validate_every: epochs between looks at the validation images; the final epoch is always measured.
-    """
+    epochs, batch_size: passes over the training images; images a step (the last, partial batch of an epoch is
+    dropped). optimizer: sgd (Nesterov momentum), rmsprop (TensorFlow's, as in the released code) or adamw.
+    learning_rate: its peak. schedule: cosine to 0, or exponential (x decay_rate every decay_epochs,
+    staircase), after warmup_epochs of linear warm-up. weight_decay: on weights only, never on norms and
+    biases. clip: largest gradient norm, 0 for none. label_smoothing, dropout (before the classifier),
+    drop_path (stochastic depth of the last block, growing linearly from 0). ema: decay of the averaged
+    weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
+    zero_init: start the last norm of every branch that is added to its own input at zero, so that a deep
+    network starts shallow (Goyal et al. 2017; a branch beside a projection starts at one, since projection
+    alone sees one pixel of four). norm_momentum: weight of the newest batch in the running batch-norm
+    statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
+    the input side. crop: least area of a random resized crop, 1 for none. precision: fp32, or bf16 autocast.
+    channels_last: memory format. validate_every: epochs between looks at the validation images; the final
+    epoch is always measured."""
 
     epochs: int
     batch_size: int
@@ -78,23 +81,26 @@ class Recipe:
         within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"recipe.warmup_epochs={self.warmup_epochs:g}: must be shorter than recipe.epochs={self.epochs}")
+            raise ValueError(
+                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be shorter than "
+                f"recipe.epochs={self.epochs}"
+            )
 
 
 @dataclass(frozen=True)
 class Data:
     """Which images, and how they are split.
 
-    name: `shapes` (made by this project), or a data set of the Hugging Face hub. path: the same layout, or class folders, on disk.
-    files: digest of the names and sizes of the files at path. Stated, it says which files they must be, and a plan or a report needs none.
-    subset: the hub's configuration name. image, label: columns; found by their type where None.
-    classes: number of labels. native: side in pixels that images are decoded to; more would invent detail. upsample: allow that.
-    train, evaluation: split names; evaluation None takes test, else validation, else a fifth held out of train.
-    train_size: training images used, None for all. validation_size: images held out of train for every choice.
-    evaluation_size: images of the evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself.
-    detail: side in pixels that images are reduced to before they are brought to the network's; None for native. A network of more
-    pixels then sees an enlarged image: more pixels without more information.
-    """
+    name: `shapes` (made by this project), or a data set of the Hugging Face hub. path: the same layout, or
+    class folders, on disk. files: digest of the names and sizes of the files at path. Stated, it says which
+    files they must be, and a plan or a report needs none. subset: the hub's configuration name. image, label:
+    columns; found by their type where None. classes: number of labels. native: side in pixels that images are
+    decoded to; more would invent detail. upsample: allow that. train, evaluation: split names; evaluation
+    None takes test, else validation, else a fifth held out of train. train_size: training images used, None
+    for all. validation_size: images held out of train for every choice. evaluation_size: images of the
+    evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself. detail: side in
+    pixels that images are reduced to before they are brought to the network's; None for native. A network of
+    more pixels then sees an enlarged image: more pixels without more information."""
 
     name: str
     classes: int
@@ -126,22 +132,31 @@ class Data:
         """Resolution is information: raises ValueError above native size unless upsampling is asked for."""
         if pixels > self.native and not self.upsample:
             raise ValueError(
-                f"{pixels} px is above the {self.native} px that {self.name} holds natively: enlarged images hold no new information; take a "
+                f"{pixels} px is above the {self.native} px that {self.name} holds natively: enlarged "
+                "images hold no new information; take a "
                 f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
             )
 
     def seen_at(self, pixels: int) -> "Data":
-        """The same images as a network of this input side sees them: a detail of no fewer pixels takes nothing away."""
-        return dataclasses.replace(self, detail=None) if self.detail and self.detail >= pixels else self
+        """The same images as a network of this input side sees them: a detail of no fewer pixels takes
+        nothing away."""
+        return (
+            dataclasses.replace(self, detail=None)
+            if self.detail and self.detail >= pixels
+            else self
+        )
 
     def identity(self) -> dict[str, Any]:
         """What is hashed: all fields but the path, and in its place the names and sizes of the files there.
 
-        Raises FileNotFoundError where the path holds none, ValueError where it holds others than `files` says.
-        """
+        Raises FileNotFoundError where the path holds none, ValueError where it holds others than `files`
+        says."""
         found = _fingerprint(self.path) if self.path else self.files
         if self.files not in (None, found):
-            raise ValueError(f"data.path={self.path}: its files ({found}) are not {self.name}'s ({self.files}); to take them, data.files=null")
+            raise ValueError(
+                f"data.path={self.path}: its files ({found}) are not {self.name}'s ({self.files}); to take "
+                "them, data.files=null"
+            )
         return content(dataclasses.replace(self, path=None, files=found))
 
 
@@ -149,17 +164,28 @@ def folder_of(path: str) -> Path:
     """The folder at `path`; raises FileNotFoundError where there is none."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"data.path={path}: no such folder; give the folder that holds Parquet files, or one folder of images per class")
+        raise FileNotFoundError(
+            f"data.path={path}: no such folder; give the folder that holds Parquet files, or one folder of "
+            "images per class"
+        )
     return folder
 
 
 @lru_cache(maxsize=64)
 def _fingerprint(path: str) -> str:
-    """A digest of sorted relative names and sizes below a folder; raises FileNotFoundError where there is none."""
+    """A digest of sorted relative names and sizes below a folder; raises FileNotFoundError where there is
+    none."""
     folder = folder_of(path)
-    files = sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in folder.rglob("*") if file.is_file())
+    files = sorted(
+        (file.relative_to(folder).as_posix(), file.stat().st_size)
+        for file in folder.rglob("*")
+        if file.is_file()
+    )
     if not files:
-        raise FileNotFoundError(f"data.path={path}: the folder is empty; it should hold Parquet files, or one folder of images per class")
+        raise FileNotFoundError(
+            f"data.path={path}: the folder is empty; it should hold Parquet files, or one folder of images "
+            "per class"
+        )
     return digest(files)
 
 
@@ -180,7 +206,11 @@ class Run:
     @cached_property
     def id(self) -> str:
         """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION."""
-        parts = {"network": content(self.network), "recipe": content(self.recipe), "data": self.data.identity() | {"opened": self.evaluate}}
+        parts = {
+            "network": content(self.network),
+            "recipe": content(self.recipe),
+            "data": self.data.identity() | {"opened": self.evaluate},
+        }
         return digest(parts | {"seed": self.seed, "results": RESULTS_VERSION})
 
 
@@ -188,12 +218,12 @@ class Run:
 class Execution:
     """Where and how runs are carried out; none of it changes a result, so none of it is hashed.
 
-    runs: folder of records. cache: folder of decoded images. threads: CPU threads of one process. accelerator: auto, cpu or gpu.
-    devices: GPUs, or processes on the CPU, over which one run is split. gpu_memory: GiB that one run may take of a GPU, so that several
-    share it; None gives each run a whole one.
-    resident: images in the memory of the device; None where they take at most a quarter of it, else they are streamed.
-    wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt, what was evaluated, beside the record.
-    """
+    runs: folder of records. cache: folder of decoded images. threads: CPU threads of one process.
+    accelerator: auto, cpu or gpu. devices: GPUs, or processes on the CPU, over which one run is split.
+    gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
+    resident: images in the memory of the device; None where they take at most a quarter of it, else they are
+    streamed. wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt,
+    what was evaluated, beside the record."""
 
     runs: Path
     cache: Path
@@ -213,7 +243,8 @@ class Execution:
             within("gpu_memory", self.gpu_memory, 0.1)
             if self.devices > 1:
                 raise ValueError(
-                    f"devices={self.devices} gpu_memory={self.gpu_memory:g}: a run over several GPUs has each to itself; drop gpu_memory"
+                    f"devices={self.devices} gpu_memory={self.gpu_memory:g}: a run over several GPUs has "
+                    "each to itself; drop gpu_memory"
                 )
         one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
@@ -222,8 +253,8 @@ class Execution:
 def content(value: Any) -> Any:
     """A frozen dataclass as plain values, leaving out fields at their default.
 
-    So a new setting whose default is what was done before keeps the id of every older record; a default that was released never changes.
-    """
+    So a new setting whose default is what was done before keeps the id of every older record; a default that
+    was released never changes."""
     if isinstance(value, tuple):
         return [content(item) for item in value]
     if not dataclasses.is_dataclass(value):

@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk, renamed.
+    """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk,
+    renamed.
 
-    Raises OSError, naming the path and the way out, with the old file as it was and no litter.
-    """
+    Raises OSError, naming the path and the way out, with the old file as it was and no litter."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         draft.replace(path)
     except OSError as error:
         way_out = "free some space or set runs=... and start the command again"
-        raise OSError(error.errno, f"{path} could not be written ({error.strerror}); {way_out}") from error
+        raise OSError(
+            error.errno, f"{path} could not be written ({error.strerror}); {way_out}"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
@@ -46,13 +48,16 @@ def slug(device: str) -> str:
 
 
 def read_measured(path: Path, kind: type[T]) -> dict[str, T]:
-    """Dataclasses of one kind by name, none where there is no file; raises ValueError for a file that holds something else."""
+    """Dataclasses of one kind by name, none where there is no file; raises ValueError for a file that holds
+    something else."""
     try:
         return {name: kind(**values) for name, values in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} holds no {kind.__name__.lower()}s of this version ({error}); delete it and measure again") from error
+        raise ValueError(
+            f"{path} holds no {kind.__name__.lower()}s of this version ({error}); delete it and measure again"
+        ) from error
 
 
 def write_measured(path: Path, measured: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""What networks cost when they were measured alone: one JSON file for each device and number of threads, beside the records."""
+"""What networks cost when they were measured alone: one JSON file for each device and number of threads,
+beside the records."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,19 +11,28 @@ from ablation.runs.files import read_measured, slug, write_measured
 from ablation.runs.records import Record
 
 # What changes the cost of a step, of all that a recipe says.
-STEP = ("batch_size", "precision", "channels_last", "optimizer", "momentum", "clip", "dropout", "drop_path")
+STEP = (
+    "batch_size",
+    "precision",
+    "channels_last",
+    "optimizer",
+    "momentum",
+    "clip",
+    "dropout",
+    "drop_path",
+)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A network alone on a device: medians with their quartiles (low, high) over rounds that take turns with the other networks.
+    """A network alone on a device: medians with their quartiles (low, high) over rounds that take turns with
+    the other networks.
 
-    step_seconds: a training step of one batch that lies on the device: forward, loss, backward, clipping, optimizer. images_per_second:
-    a forward pass of the same batch in evaluation mode.
-    step_bytes: of a GPU the allocator's peak during a training step; of a CPU, exactly and without temporaries, parameters and buffers,
-    gradients, optimizer state, and whatever the forward pass keeps for the backward pass (the batch is part of it).
-    torch: its version. measured: when.
-    """
+    step_seconds: a training step of one batch that lies on the device: forward, loss, backward, clipping,
+    optimizer. images_per_second: a forward pass of the same batch in evaluation mode. step_bytes: of a GPU
+    the allocator's peak during a training step; of a CPU, exactly and without temporaries, parameters and
+    buffers, gradients, optimizer state, and whatever the forward pass keeps for the backward pass (the batch
+    is part of it). torch: its version. measured: when."""
 
     device: str
     threads: int
@@ -49,7 +59,9 @@ class Measurement:
 
 def step_key(run: Run) -> str:
     """A hash of what a step of this run costs: its network, and what its recipe does in a step."""
-    return digest({"network": content(run.network)} | {name: getattr(run.recipe, name) for name in STEP})
+    return digest(
+        {"network": content(run.network)} | {name: getattr(run.recipe, name) for name in STEP}
+    )
 
 
 def measurements_path(runs: Path, device: str, threads: int) -> Path:
@@ -58,19 +70,26 @@ def measurements_path(runs: Path, device: str, threads: int) -> Path:
 
 
 def read_measurements(runs: Path, device: str, threads: int) -> dict[str, Measurement]:
-    """Measurements by step key, none where there is no file; raises ValueError for a file that holds something else."""
+    """Measurements by step key, none where there is no file; raises ValueError for a file that holds
+    something else."""
     return read_measured(measurements_path(runs, device, threads), Measurement)
 
 
 def write_measurements(runs: Path, measured: Mapping[str, Measurement]) -> None:
-    """Add to the files of their devices, replacing what was measured before; raises OSError with the old file whole."""
+    """Add to the files of their devices, replacing what was measured before; raises OSError with the old file
+    whole."""
     for device, threads in sorted({(value.device, value.threads) for value in measured.values()}):
         known = read_measurements(runs, device, threads)
-        known |= {key: value for key, value in measured.items() if (value.device, value.threads) == (device, threads)}
+        known |= {
+            key: value
+            for key, value in measured.items()
+            if (value.device, value.threads) == (device, threads)
+        }
         write_measured(measurements_path(runs, device, threads), known)
 
 
 def measurements_of(runs: Path, records: Iterable[Record]) -> dict[str, Measurement]:
-    """By step key, what was measured on the device, with its number of threads, on which most of these records were made."""
+    """By step key, what was measured on the device, with its number of threads, on which most of these
+    records were made."""
     places = Counter((record.device, record.threads) for record in records)
     return read_measurements(runs, *places.most_common(1)[0][0]) if places else {}

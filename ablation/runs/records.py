@@ -1,4 +1,5 @@
-"""One JSON record per run: written last and atomically, so that its presence says the run is over. An archive may stand for many of them."""
+"""One JSON record per run: written last and atomically, so that its presence says the run is over. An archive
+may stand for many of them."""
 
 import dataclasses
 import json
@@ -19,12 +20,12 @@ log = logging.getLogger(__name__)
 class Record:
     """What one run was and what came out.
 
-    status: done, or diverged (the loss became NaN or infinite: a result, not a fault; its accuracies are those of the broken network).
-    accuracy (evaluation split, None where it was not opened), val_accuracy, train_accuracy (unaugmented sample): fractions of 1, at the
-    final epoch. *_loss: mean cross-entropy. seconds: training without loading; images_per_second: training throughput; peak_memory: bytes
-    (of one device). devices: over which the run was split; threads: of each process on the CPU.
-    depth, width, resolution: realised coefficients; cost: how they were asked for, nominal or matched.
-    """
+    status: done, or diverged (the loss became NaN or infinite: a result, not a fault; its accuracies are
+    those of the broken network). accuracy (evaluation split, None where it was not opened), val_accuracy,
+    train_accuracy (unaugmented sample): fractions of 1, at the final epoch. *_loss: mean cross-entropy.
+    seconds: training without loading; images_per_second: training throughput; peak_memory: bytes (of one
+    device). devices: over which the run was split; threads: of each process on the CPU. depth, width,
+    resolution: realised coefficients; cost: how they were asked for, nominal or matched."""
 
     run_id: str
     status: str
@@ -87,10 +88,10 @@ def write_record(runs: Path, record: Record) -> Path:
 
 
 def read_record(runs: Path, run: Run) -> Record | None:
-    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is named in one line and is none.
+    """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is
+    named in one line and is none.
 
-    Raises ValueError for an archive that cannot be read.
-    """
+    Raises ValueError for an archive that cannot be read."""
     path = record_path(runs, run.id)
     try:
         values = json.loads(path.read_text())
@@ -105,7 +106,11 @@ def read_record(runs: Path, run: Run) -> Record | None:
     except TypeError as error:
         return _no_record(path, f"is not a whole record ({error})")
     if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
-        return _no_record(path, f"holds run {record.run_id} of results version {record.results_version}, not {run.id} of {RESULTS_VERSION}")
+        return _no_record(
+            path,
+            f"holds run {record.run_id} of results version {record.results_version}, not {run.id} of "
+            f"{RESULTS_VERSION}",
+        )
     return record
 
 
@@ -117,8 +122,11 @@ def _no_record(path: Path, reason: str) -> None:
 
 def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:
     """Records by run id, of those runs that have one."""
-    found = {run.id: read_record(runs, run) for run in {run.id: run for run in wanted}.values()}
-    return {run_id: record for run_id, record in found.items() if record is not None}
+    found = {}
+    for run in {run.id: run for run in wanted}.values():
+        if record := read_record(runs, run):
+            found[run.id] = record
+    return found
 
 
 NESTED = ("config", "history", "versions")  # columns of JSON; all others are plain
@@ -130,17 +138,30 @@ def archive_path(runs: Path) -> Path:
 
 
 def write_archive(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Records as plain values, each with a run_id, as Parquet: one row each, sorted by run id, the same bytes for the same rows."""
+    """Records as plain values, each with a run_id, as Parquet: one row each, sorted by run id, the same bytes
+    for the same rows."""
     import pyarrow
     import pyarrow.parquet
 
     ordered = sorted(rows, key=lambda row: row["run_id"])
-    flat = [dict(row) | {name: json.dumps(row[name], sort_keys=True) for name in NESTED} for row in ordered]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), file, compression="zstd")
+    flat = pyarrow.Table.from_pylist([_flat(row) for row in ordered])
+    pyarrow.parquet.write_table(flat, file, compression="zstd")
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose nested values are JSON."""
+    nested = {name: json.dumps(row[name], sort_keys=True) for name in NESTED}
+    return dict(row) | nested
+
+
+def _nested(row: dict[str, Any]) -> dict[str, Any]:
+    """The other way round."""
+    return row | {name: json.loads(row[name]) for name in NESTED}
 
 
 def read_archive(runs: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Rows of the archive of a folder by run id, none where there is no archive; raises ValueError for a file that is no archive of records."""
+    """Rows of the archive of a folder by run id, none where there is no archive; raises ValueError for a file
+    that is no archive of records."""
     path = archive_path(runs)
     try:
         about = path.stat()
@@ -156,6 +177,9 @@ def _rows(path: Path, *_changed: int) -> Mapping[str, Mapping[str, Any]]:
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-        return {row["run_id"]: row | {name: json.loads(row[name]) for name in NESTED} for row in rows}
+        return {row["run_id"]: _nested(row) for row in rows}
     except (pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no archive of records ({str(error).splitlines()[0]}); copy it again, or remove it") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is no archive of records ({reason}); copy it again, or remove it"
+        ) from error

@@ -1,8 +1,7 @@
 """What a run is doing, as its folder tells it.
 
-done, diverged: it has a record. running: its lock is held; the kernel frees it when the owner dies, so there are no heartbeats and no
-timestamps. failed: a reason lies there. planned: none of these.
-"""
+done, diverged: it has a record. running: its lock is held; the kernel frees it when the owner dies, so there
+are no heartbeats and no timestamps. failed: a reason lies there. planned: none of these."""
 
 import contextlib
 import json
@@ -17,7 +16,9 @@ from ablation.runs.config import Execution, Run
 from ablation.runs.files import write_json
 from ablation.runs.records import Record, read_record, weights_path
 
-GLANCE = 0.5  # seconds to try a lock that is held: whoever only looks at a state has it for far less
+GLANCE = (
+    0.5  # seconds to try a lock that is held: whoever only looks at a state has it for far less
+)
 
 
 class Busy(RuntimeError):
@@ -26,8 +27,8 @@ class Busy(RuntimeError):
 
 @dataclass(frozen=True)
 class State:
-    """name: planned, running, done, diverged or failed. progress: the newest row of history with epochs and seconds, empty before the first.
-    reason: why it failed."""
+    """name: planned, running, done, diverged or failed. progress: the newest row of history with epochs and
+    seconds, empty before the first. reason: why it failed."""
 
     name: str
     record: Record | None = None
@@ -37,19 +38,29 @@ class State:
     @property
     def share(self) -> float:
         """How much of the training is behind it, 0 to 1."""
-        return 1.0 if self.record else self.progress["epoch"] / self.progress["epochs"] if self.progress else 0.0
+        return (
+            1.0
+            if self.record
+            else self.progress["epoch"] / self.progress["epochs"]
+            if self.progress
+            else 0.0
+        )
 
 
 def finished(execution: Execution, run: Run) -> Record | None:
-    """The record of a run that needs no training: it has one and, where weights are to be kept, its weights lie beside it."""
+    """The record of a run that needs no training: it has one and, where weights are to be kept, its weights
+    lie beside it."""
     kept = not execution.keep_weights or weights_path(execution.runs, run.id).exists()
     return read_record(execution.runs, run) if kept else None
 
 
 def all_finished(execution: Execution, wanted: Iterable[Run]) -> dict[str, Record]:
     """Records by run id, of those runs that need no training."""
-    found = {run.id: finished(execution, run) for run in {run.id: run for run in wanted}.values()}
-    return {run_id: record for run_id, record in found.items() if record is not None}
+    found = {}
+    for run in {run.id: run for run in wanted}.values():
+        if record := finished(execution, run):
+            found[run.id] = record
+    return found
 
 
 def state(execution: Execution, run: Run) -> State:
@@ -61,11 +72,16 @@ def state(execution: Execution, run: Run) -> State:
     if held(execution.runs, run.id):
         return State("running", progress=progress)
     failure = _read(folder / "failed.json")
-    return State("failed", progress=progress, reason=failure["reason"]) if failure else State("planned", progress=progress)
+    return (
+        State("failed", progress=progress, reason=failure["reason"])
+        if failure
+        else State("planned", progress=progress)
+    )
 
 
 def leave_reason(runs: Path, run_id: str, reason: str, trace: str = "") -> None:
-    """Say in its folder why a run failed; on a full disk that is left out, and whoever started the run still says it."""
+    """Say in its folder why a run failed; on a full disk that is left out, and whoever started the run still
+    says it."""
     with contextlib.suppress(OSError):
         write_json(runs / run_id / "failed.json", {"reason": reason, "trace": trace.splitlines()})
 
@@ -78,7 +94,8 @@ def forgive(runs: Path, run_id: str) -> None:
 
 @contextlib.contextmanager
 def hold(runs: Path, run_id: str, wait: bool = False) -> Iterator[None]:
-    """The lock of a run. Raises Busy where another process has it, unless `wait`; OSError where it cannot be locked."""
+    """The lock of a run. Raises Busy where another process has it, unless `wait`; OSError where it cannot be
+    locked."""
     path = _lock_path(runs, run_id)
     lock = FileLock(path, timeout=-1 if wait else GLANCE, fallback_to_soft=False)
     try:
@@ -87,7 +104,10 @@ def hold(runs: Path, run_id: str, wait: bool = False) -> Iterator[None]:
     except Timeout as error:
         raise Busy(f"run {run_id} is being trained by another command") from error
     except OSError as error:
-        reason = f"{path} cannot be locked ({error.strerror}); set runs=... to a folder of its own on a file system that has locks"
+        reason = (
+            f"{path} cannot be locked ({error.strerror}); set runs=... to a folder of its own on a file "
+            "system that has locks"
+        )
         raise OSError(error.errno, reason) from error
     try:
         yield

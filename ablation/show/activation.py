@@ -1,4 +1,5 @@
-"""Class activation maps (Zhou et al. 2016, arXiv 1512.04150; the paper's Figure 7): where a network sees the class of an image."""
+"""Class activation maps (Zhou et al. 2016, arXiv 1512.04150; the paper's Figure 7): where a network sees the
+class of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ EXAMPLES = 4  # images shown
 
 @dataclass(frozen=True)
 class Maps:
-    """What one network makes of some images: maps (N, h, w), 0 to 1 in each, and the classes (N,) that it predicts."""
+    """What one network makes of some images: maps (N, h, w), 0 to 1 in each, and the classes (N,) that it
+    predicts."""
 
     label: str
     maps: Tensor
@@ -32,8 +34,9 @@ class Maps:
 
 @torch.inference_mode()
 def class_activation_maps(net: ConvNet, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """(maps (N, h, w), logits (N, classes)) of images (N, 3, H, W), normalised, in evaluation mode: the features before pooling weighted by
-    the classifier's row of each image's class. Their mean over pixels and the bias make the logit of that class."""
+    """(maps (N, h, w), logits (N, classes)) of images (N, 3, H, W), normalised, in evaluation mode: the
+    features before pooling weighted by the classifier's row of each image's class. Their mean over pixels and
+    the bias make the logit of that class."""
     net.eval()
     features = net.features(images)  # (N, C, h, w)
     maps = torch.einsum("nchw,nc->nhw", features, net.classifier.weight[classes])
@@ -41,12 +44,19 @@ def class_activation_maps(net: ConvNet, images: Tensor, classes: Tensor) -> tupl
 
 
 def examples(data: Data, cache: Path, pixels: int, count: int = EXAMPLES) -> Images:
-    """The first evaluation image of each of `count` classes, spread over all of them: a choice that looks at no network."""
+    """The first evaluation image of each of `count` classes, spread over all of them: a choice that looks at
+    no network."""
     folder = decoded(data, cache)
     source, rows = choose(data, folder)["evaluation"]
     labels = np.load(folder / f"{source}-labels.npy")
     wanted = np.linspace(0, data.classes - 1, min(count, data.classes)).round().astype(int)
-    first = np.array([rows[np.flatnonzero(labels[rows] == label)[0]] for label in wanted if (labels[rows] == label).any()])
+    first = np.array(
+        [
+            rows[np.flatnonzero(labels[rows] == label)[0]]
+            for label in wanted
+            if (labels[rows] == label).any()
+        ]
+    )
     native = np.load(folder / f"{source}.npy", mmap_mode="r")
     return Images(resize(native, first, pixels, data.detail), torch.from_numpy(labels[first]))
 
@@ -65,21 +75,35 @@ def maps_of(planned: Planned, execution: Execution) -> Maps | None:
 
 
 def activation_figure(images: Images, found: Sequence[Maps], note: Sequence[str] = ()) -> Figure:
-    """A row for each image (N, S, S, 3): itself, then each network's map over it; a cross where the network takes it for another class."""
+    """A row for each image (N, S, S, 3): itself, then each network's map over it; a cross where the network
+    takes it for another class."""
     count, side = len(images), images.pixels.shape[1]
-    figure = Figure(figsize=(1.75 * (len(found) + 1) + 0.3, 1.75 * count + 1.1), layout="constrained")
+    figure = Figure(
+        figsize=(1.75 * (len(found) + 1) + 0.3, 1.75 * count + 1.1), layout="constrained"
+    )
     axes = figure.subplots(count, len(found) + 1, squeeze=False)
-    for row, (picture, label) in enumerate(zip(images.pixels.numpy(), images.labels.tolist(), strict=True)):
+    for row, (picture, label) in enumerate(
+        zip(images.pixels.numpy(), images.labels.tolist(), strict=True)
+    ):
         axes[row, 0].imshow(picture)
         axes[row, 0].set_ylabel(f"class {label}", fontsize=9)
         grey = picture.mean(axis=2)
         for ax, one in zip(axes[row, 1:], found, strict=True):
-            heat = F.interpolate(one.maps[None, None, row], size=(side, side), mode="bilinear", align_corners=False)[0, 0]
+            heat = F.interpolate(
+                one.maps[None, None, row], size=(side, side), mode="bilinear", align_corners=False
+            )[0, 0]
             ax.imshow(grey, cmap="gray", vmin=0, vmax=255)
             ax.imshow(heat.numpy(), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
             right = one.predicted[row].item() == label
-            ax.set_xlabel("right" if right else f"taken for {one.predicted[row].item()}", fontsize=8, color="0.3" if right else "#D55E00")
-    titles = [f"{one.label.replace(' ', chr(10), 1)}\nmap of {one.maps.shape[1]} x {one.maps.shape[2]}" for one in found]
+            ax.set_xlabel(
+                "right" if right else f"taken for {one.predicted[row].item()}",
+                fontsize=8,
+                color="0.3" if right else "#D55E00",
+            )
+    titles = [
+        f"{one.label.replace(' ', chr(10), 1)}\nmap of {one.maps.shape[1]} x {one.maps.shape[2]}"
+        for one in found
+    ]
     for ax, title in zip(axes[0], ["image", *titles], strict=True):
         ax.set_title(title, fontsize=9)
     for ax in axes.flat:
@@ -88,7 +112,13 @@ def activation_figure(images: Images, found: Sequence[Maps], note: Sequence[str]
         ax.grid(visible=False)
     figure.suptitle("Where each network sees the class", fontweight="bold")
     figure.supxlabel(
-        "\n".join([*note, "class activation maps of the image's own class, each from its least (dark) to its most (bright)"]),
+        "\n".join(
+            [
+                *note,
+                "class activation maps of the image's own class, each from its least (dark) to its most "
+                "(bright)",
+            ]
+        ),
         fontsize=9,
         color="0.35",
     )

@@ -1,13 +1,14 @@
-"""The interactive chart, accuracy against a cost of the reader's choice, as a Vega-Lite specification: its controls are Vega's own."""
+"""The interactive chart, accuracy against a cost of the reader's choice, as a Vega-Lite specification: its
+controls are Vega's own."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ablation.judge.frame import ARM, is_search, rules_of
+from ablation.judge.frame import ARM, rules_of
 from ablation.show.drawing import COSTS, look, panels
 
 # matplotlib's markers as Vega's shapes; what Vega has not is an SVG path in a square from -1 to 1.
@@ -26,22 +27,47 @@ SHAPES = {
     "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
     "d": "M0,-1L.6,0L0,1L-.6,0Z",
 }
-SPOKEN = """datum.network + ' (' + datum.coefficients + '), ' + datum.amount + ': mean ' + format(datum.mean, '.1f')
-  + ' %, 95 % interval ' + datum.interval + ', seeds ' + datum.seeds"""  # a mean for who does not point at it
-LOOSE = ("#7F7F7F", "circle")  # networks that lie on no line: explicit coefficients, the candidates of a search
+# A mean for who does not point at it.
+SPOKEN = (
+    "datum.network + ' (' + datum.coefficients + '), ' + datum.amount + ': mean ' "
+    "+ format(datum.mean, '.1f')\n"
+    "  + ' %, 95 % interval ' + datum.interval + ', seeds ' + datum.seeds"
+)
+# Networks that lie on no line: explicit coefficients, the candidates of a search.
+LOOSE = (
+    "#7F7F7F",
+    "circle",
+)
 
 
-def points(frame: pd.DataFrame, summary: pd.DataFrame) -> list[dict[str, Any]]:
+MEAN = [*ARM, "phi", "cost"]  # columns that tell one mean from another
+
+
+def points(
+    frame: pd.DataFrame, summary: pd.DataFrame, search: bool = False
+) -> list[dict[str, Any]]:
     """One row for each mean: where it lies, in per cent and in units of cost, and what is told of it."""
-    seeds = {_key(key): rows for key, rows in frame.dropna(subset="accuracy").groupby([*ARM, "phi", "cost"], dropna=False)}
-    known, rows = summary[summary["n"] > 0], []
-    lines = [] if is_search(known) else rules_of(known)
+    known = summary[summary["n"] > 0]
+    lines = [] if search else rules_of(known)
+    runs_of = _runs_of_means(frame)
+    rows = []
     for panel, part in panels(known):
         for row in part.to_dict("records"):
-            runs = seeds[_key(row[name] for name in (*ARM, "phi", "cost"))]
-            costs = {name: row[name] for name in COSTS if name in row and not math.isnan(row[name])}
-            rows.append({"panel": panel, "rule": row["rule"] if row["rule"] in lines else "networks"} | costs | told(row, runs))
+            rule = row["rule"] if row["rule"] in lines else "networks"
+            runs = runs_of[_key(row[name] for name in MEAN)]
+            rows.append({"panel": panel, "rule": rule} | _costs(row) | told(row, runs))
     return rows
+
+
+def _runs_of_means(frame: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The runs with an accuracy, by what tells one mean from another."""
+    groups = frame.dropna(subset="accuracy").groupby(MEAN, dropna=False)
+    return {_key(key): rows for key, rows in groups}
+
+
+def _costs(row: Mapping[str, Any]) -> dict[str, float]:
+    """What is known of what a network costs."""
+    return {name: row[name] for name in COSTS if name in row and not math.isnan(row[name])}
 
 
 def _key(values: Any) -> tuple[Any, ...]:
@@ -51,50 +77,111 @@ def _key(values: Any) -> tuple[Any, ...]:
 
 def told(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
     """A mean and what a reader sees who points at it."""
-    interval = {} if math.isnan(row["low"]) else {"low": 100 * row["low"], "high": 100 * row["high"]}
-    shape = f"d={row['depth']:.2f}, w={row['width']:.2f}, r={row['resolution']:.2f} ({row['pixels']} px), cost={row['cost']}"
+    interval = (
+        {} if math.isnan(row["low"]) else {"low": 100 * row["low"], "high": 100 * row["high"]}
+    )
+    shape = (
+        f"d={row['depth']:.2f}, w={row['width']:.2f}, r={row['resolution']:.2f} ({row['pixels']} px), "
+        f"cost={row['cost']}"
+    )
     words = f"{interval['low']:.1f} to {interval['high']:.1f} %" if interval else "none"
     seeds = ", ".join(f"{run.seed}: {100 * run.accuracy:.1f} %" for run in runs.itertuples())
-    return {"mean": 100 * row["mean"], **interval, "network": row["label"], "coefficients": shape, "interval": words, "seeds": seeds}
+    return {
+        "mean": 100 * row["mean"],
+        **interval,
+        "network": row["label"],
+        "coefficients": shape,
+        "interval": words,
+        "seeds": seeds,
+    }
 
 
-def chart(frame: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
-    """The specification; what it binds to, `#axes` and `#rules`, are elements of the page."""
-    rows = points(frame, summary)
-    rules, names = list(dict.fromkeys(row["rule"] for row in rows)), list(dict.fromkeys(row["panel"] for row in rows))
-    costs = {name: label for name, label in COSTS.items() if any(name in row for row in rows)}
-    shown = {rule: f"rule_{index}" for index, rule in enumerate(rules)}
-    axes = [_select("cost", "cost", costs), *([_select("panel", "part", dict(zip(names, names, strict=True)))] if len(names) > 1 else [])]
-    switches = [{"name": shown[rule], "value": True, "bind": {"input": "checkbox", "name": rule, "element": "#rules"}} for rule in rules]
-    chosen = f"({{{', '.join(f'{json.dumps(rule)}: {name}' for rule, name in shown.items())}}})[datum.rule]"
-    scale = {"type": "log", "nice": False, "padding": 16}
-    ticks = {name: doublings([row[name] for row in rows if name in row]) for name in costs}
-    axis = {"values": {"expr": f"({json.dumps(ticks)})[cost]"}, "format": ".3s"}
-    legend = {"orient": "top", "columns": {"expr": "max(1, floor(width / 120))"}}
+def chart(frame: pd.DataFrame, summary: pd.DataFrame, search: bool = False) -> dict[str, Any]:
+    """The specification; what it binds to, `#axes` and `#rules`, are elements of the page. search: of a grid
+    search, whose candidates are no lines."""
+    rows = points(frame, summary, search)
+    rules = list(dict.fromkeys(row["rule"] for row in rows))
+    panels_ = list(dict.fromkeys(row["panel"] for row in rows))
+    costs = {name: label for name, label in COSTS.items() if _known(rows, name)}
+    names = {rule: f"rule_{index}" for index, rule in enumerate(rules)}
+    params = [_select("cost", "cost", costs)]
+    filters = []
+    if len(panels_) > 1:
+        params.append(_select("panel", "part", dict(zip(panels_, panels_, strict=True))))
+        filters.append({"filter": "datum.panel == panel"})
+    if len(rules) > 1:
+        params += [_switch(rule, name) for rule, name in names.items()]
+        filters.append({"filter": _chosen(names)})
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": "Accuracy against the chosen cost; the table of networks holds the same numbers.",
         "width": "container",
         "height": 380,
-        "title": {"text": {"expr": f"({json.dumps(costs)})[cost]"}, "orient": "bottom", "anchor": "middle", "fontWeight": "normal", "fontSize": 13},
-        "params": [*axes, *(switches if len(rules) > 1 else [])],
+        "title": {
+            "text": {"expr": f"({json.dumps(costs)})[cost]"},
+            "orient": "bottom",
+            "anchor": "middle",
+            "fontWeight": "normal",
+            "fontSize": 13,
+        },
+        "params": params,
         "data": {"values": rows},
         "transform": [
-            *([{"filter": "datum.panel == panel"}] if len(names) > 1 else []),
-            *([{"filter": chosen}] if len(rules) > 1 else []),
+            *filters,
             {"calculate": "datum[cost]", "as": "x"},
             {"filter": "isValid(datum.x)"},
             {"calculate": "format(datum.x, '.3s')", "as": "amount"},
             {"calculate": SPOKEN, "as": "spoken"},
         ],
-        "encoding": {
-            "x": {"field": "x", "type": "quantitative", "title": None, "scale": scale, "axis": axis},
-            "y": {"type": "quantitative", "title": f"{summary['split'].iloc[0]} accuracy (%)", "scale": {"zero": False}},
-            "color": {"field": "rule", "type": "nominal", "title": None, "scale": _scale(rules, 0), "legend": legend},
-        },
+        "encoding": _encoding(rows, rules, costs, summary["split"].iloc[0]),
         "layer": _layers(rules),
-        "config": {"view": {"stroke": None}, "axis": {"labelFontSize": 12, "titleFontSize": 13}, "legend": {"labelFontSize": 13, "symbolSize": 110}},
+        "config": {
+            "view": {"stroke": None},
+            "axis": {"labelFontSize": 12, "titleFontSize": 13},
+            "legend": {"labelFontSize": 13, "symbolSize": 110},
+        },
     }
+
+
+def _known(rows: Sequence[Mapping[str, Any]], cost: str) -> bool:
+    return any(cost in row for row in rows)
+
+
+def _switch(rule: str, name: str) -> dict[str, Any]:
+    """A box that shows a rule or hides it."""
+    bind = {"input": "checkbox", "name": rule, "element": "#rules"}
+    return {"name": name, "value": True, "bind": bind}
+
+
+def _chosen(names: Mapping[str, str]) -> str:
+    """Vega's expression of whether a row's rule is shown."""
+    switches = [f"{json.dumps(rule)}: {name}" for rule, name in names.items()]
+    return f"({{{', '.join(switches)}}})[datum.rule]"
+
+
+def _encoding(
+    rows: Sequence[Mapping[str, Any]], rules: Sequence[str], costs: Iterable[str], split: str
+) -> dict[str, Any]:
+    """Axes and colours."""
+    ticks = {}
+    for name in costs:
+        ticks[name] = doublings([row[name] for row in rows if name in row])
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"type": "log", "nice": False, "padding": 16},
+        "axis": {"values": {"expr": f"({json.dumps(ticks)})[cost]"}, "format": ".3s"},
+    }
+    y = {"type": "quantitative", "title": f"{split} accuracy (%)", "scale": {"zero": False}}
+    color = {
+        "field": "rule",
+        "type": "nominal",
+        "title": None,
+        "scale": _scale(rules, 0),
+        "legend": {"orient": "top", "columns": {"expr": "max(1, floor(width / 120))"}},
+    }
+    return {"x": x, "y": y, "color": color}
 
 
 def doublings(values: Sequence[float]) -> list[float]:
@@ -105,28 +192,56 @@ def doublings(values: Sequence[float]) -> list[float]:
 
 
 def _select(name: str, label: str, options: Mapping[str, str]) -> dict[str, Any]:
-    bind = {"input": "select", "options": list(options), "labels": list(options.values()), "name": label, "element": "#axes"}
+    bind = {
+        "input": "select",
+        "options": list(options),
+        "labels": list(options.values()),
+        "name": label,
+        "element": "#axes",
+    }
     return {"name": name, "value": next(iter(options)), "bind": bind}
 
 
 def _scale(rules: Sequence[str], which: int) -> dict[str, Any]:
     """Colours (0) or shapes (1) of the rules, those of every figure."""
-    looks = {rule: LOOSE if rule == "networks" else (look(rule, rules)[0], SHAPES[look(rule, rules)[1]]) for rule in rules}
+    looks = {
+        rule: LOOSE if rule == "networks" else (look(rule, rules)[0], SHAPES[look(rule, rules)[1]])
+        for rule in rules
+    }
     return {"domain": list(looks), "range": [pair[which] for pair in looks.values()]}
 
 
 def _layers(rules: Sequence[str]) -> list[dict[str, Any]]:
     """Lines, intervals with caps, means."""
     ends = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
-    fields = {"network": "network", "coefficients": "coefficients", "amount": "cost", "mean": "mean", "interval": "95 % interval", "seeds": "seeds"}
-    tooltip = [{"field": field, "title": title} | ({"format": ".1f"} if field == "mean" else {}) for field, title in fields.items()]
+    fields = {
+        "network": "network",
+        "coefficients": "coefficients",
+        "amount": "cost",
+        "mean": "mean",
+        "interval": "95 % interval",
+        "seeds": "seeds",
+    }
+    tooltip = [
+        {"field": field, "title": title} | ({"format": ".1f"} if field == "mean" else {})
+        for field, title in fields.items()
+    ]
     mean = {"y": {"field": "mean", "type": "quantitative"}}
     shape = {"field": "rule", "type": "nominal", "title": None, "scale": _scale(rules, 1)}
     return [
-        {"mark": {"type": "line", "strokeWidth": 1.6}, "transform": [{"filter": "datum.rule != 'networks'"}], "encoding": mean},
-        {"mark": {"type": "rule", "strokeWidth": 1.5}, "transform": [{"filter": "isValid(datum.low)"}], "encoding": ends},
+        {
+            "mark": {"type": "line", "strokeWidth": 1.6},
+            "transform": [{"filter": "datum.rule != 'networks'"}],
+            "encoding": mean,
+        },
+        {
+            "mark": {"type": "rule", "strokeWidth": 1.5},
+            "transform": [{"filter": "isValid(datum.low)"}],
+            "encoding": ends,
+        },
         {
             "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
-            "encoding": mean | {"shape": shape, "tooltip": tooltip, "description": {"field": "spoken"}},
+            "encoding": mean
+            | {"shape": shape, "tooltip": tooltip, "description": {"field": "spoken"}},
         },
     ]

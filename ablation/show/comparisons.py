@@ -1,4 +1,5 @@
-"""Figures of comparisons: each selects the rows of a summary that it is about, makes its table from them, and draws the table."""
+"""Figures of comparisons: each selects the rows of a summary that it is about, makes its table from them, and
+draws the table."""
 
 import itertools
 import math
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation.judge.frame import is_search, rules_of, sample
+from ablation.judge.frame import rules_of, sample
 from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8
 from ablation.show.drawing import (
     COSTS,
@@ -28,7 +29,16 @@ from ablation.show.drawing import (
     printed,
     row_of_panels,
 )
-from ablation.show.words import ends, first_and_last, in_panel, in_points, largest, ranked, side, sides
+from ablation.show.words import (
+    ends,
+    first_and_last,
+    in_panel,
+    in_points,
+    largest,
+    ranked,
+    side,
+    sides,
+)
 from ablation.theory.matching import TOLERANCE
 from ablation.theory.scaling import SINGLE
 
@@ -66,7 +76,12 @@ def single_figure(table: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel(accuracy_label(table))
     accuracy_range(list(axes.flat), table)
-    return headed(figure, "Scaling one dimension of the baseline", table, "grey: the paper's Figure 3 (ImageNet), its baseline on ours")
+    return headed(
+        figure,
+        "Scaling one dimension of the baseline",
+        table,
+        "grey: the paper's Figure 3 (ImageNet), its baseline on ours",
+    )
 
 
 def single_found(table: pd.DataFrame) -> list[str]:
@@ -74,7 +89,11 @@ def single_found(table: pd.DataFrame) -> list[str]:
     found = []
     for title, part in panels(table):
         rows = {rule: part[part["rule"] == rule] for rule in rules_of(part)}
-        lines = {rule: first_and_last(line.itertuples()) for rule, line in rows.items() if line["macs"].nunique() > 1}
+        lines = {
+            rule: first_and_last(line.itertuples())
+            for rule, line in rows.items()
+            if line["macs"].nunique() > 1
+        }
         found += [in_panel(title, ends(lines, {rule: rule for rule in lines}))] if lines else []
     return found
 
@@ -88,10 +107,12 @@ def all_curves(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """For each rule and step along phi: the difference of accuracies per doubling of counted MACs, with the t interval of
-    statistics.Sample."""
+    """For each rule and step along phi: the difference of accuracies per doubling of counted MACs, with the t
+    interval of statistics.Sample."""
     runs, places = sample(frame)
-    arms = frame.assign(place=places)[frame["rule"].isin(rows["rule"])].drop_duplicates(["baseline", "setting", "cost", "rule", "phi"])
+    arms = frame.assign(place=places)[frame["rule"].isin(rows["rule"])].drop_duplicates(
+        ["baseline", "setting", "cost", "rule", "phi"]
+    )
     gains = []
     for names, points in arms.groupby(["baseline", "setting", "cost", "rule"], sort=False):
         named = dict(zip(("baseline", "setting", "cost", "rule"), names, strict=True))
@@ -103,9 +124,19 @@ def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
             gain = runs.contrast((ends[1] - ends[0]) / doublings)
             low, high = gain.bounds()
             faults = frame[places == large.place].drop_duplicates("run_id")["status"].value_counts()
-            place = {"from_phi": small.phi, "to_phi": large.phi, "macs": large.macs, "doublings": doublings}
+            place = {
+                "from_phi": small.phi,
+                "to_phi": large.phi,
+                "macs": large.macs,
+                "doublings": doublings,
+            }
             counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
-            gains.append(named | place | {"mean": float(gain.effect), "low": float(low), "high": float(high), "n": gain.n} | counts)
+            gains.append(
+                named
+                | place
+                | {"mean": float(gain.effect), "low": float(low), "high": float(high), "n": gain.n}
+                | counts
+            )
     return pd.DataFrame(gains).assign(split=rows["split"].iloc[0]) if gains else None
 
 
@@ -119,7 +150,8 @@ def gain_figure(table: pd.DataFrame) -> Figure:
             colour, marker = look(rule, rules)
             rows = part[part["rule"] == rule].sort_values("macs")
             shift = 1 + 0.03 * (index - (len(rules) - 1) / 2)
-            x = rows["macs"] / 2 ** (rows["doublings"] / 2) * shift  # the middle of the step, set aside so that bars do not overlap
+            # The middle of the step, set aside so that bars do not overlap.
+            x = rows["macs"] / 2 ** (rows["doublings"] / 2) * shift
             ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
             bars(ax, x, rows, colour, marker, label=rule)
         ax.set_title(title)
@@ -134,11 +166,17 @@ def gain_found(table: pd.DataFrame) -> list[str]:
     """Of each rule the first step and the last, and on which side of 0 the last one's interval lies."""
     found = []
     for title, part in panels(table):
-        steps = {rule: first_and_last(rows.itertuples()) for rule, rows in part.groupby("rule", sort=False)}
-        told = [f"{rule} {' then '.join(in_points(row) for row in dict.fromkeys(line))}" for rule, line in steps.items()]
-        lies = {rule: side(last.low, last.high, 0.0, 0.0) for rule, (_, last) in steps.items()}
-        last = f"the interval of the last step {sides(lies, 'lies above 0', 'includes 0', 'lies below 0')}"
-        found.append(in_panel(title, f"{last}; points per doubling of FLOPs, first step then last where there are two: {'; '.join(told)}."))
+        told, lies = [], {}
+        for rule, rows in part.groupby("rule", sort=False):
+            first, last = first_and_last(rows.itertuples())
+            steps = [in_points(row) for row in dict.fromkeys((first, last))]
+            told.append(f"{rule} {' then '.join(steps)}")
+            lies[rule] = side(last.low, last.high, 0.0, 0.0)
+        where = sides(lies, "lies above 0", "includes 0", "lies below 0")
+        what = "points per doubling of FLOPs, first step then last where there are two"
+        found.append(
+            in_panel(title, f"the interval of the last step {where}; {what}: {'; '.join(told)}.")
+        )
     return found
 
 
@@ -146,13 +184,18 @@ def gain_found(table: pd.DataFrame) -> list[str]:
 
 
 def balance_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """Explicit coefficients of which several share depth and resolution and differ in width, at two such places or more."""
+    """Explicit coefficients of which several share depth and resolution and differ in width, at two such
+    places or more."""
     chosen = summary[summary["rule"] == "coefficients"]
     if chosen.empty:
         return None
     places = chosen.groupby(["baseline", "setting", "depth", "resolution"])
     chosen = chosen[places["width"].transform("nunique") > 1]
-    return curves_of(chosen, ("coefficients",)) if len(chosen[["depth", "resolution"]].drop_duplicates()) > 1 else None
+    return (
+        curves_of(chosen, ("coefficients",))
+        if len(chosen[["depth", "resolution"]].drop_duplicates()) > 1
+        else None
+    )
 
 
 def balance_figure(table: pd.DataFrame) -> Figure:
@@ -163,7 +206,9 @@ def balance_figure(table: pd.DataFrame) -> Figure:
     looks = [("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "s"), ("#000000", "D"), *SPARE]
     for ax, (title, part) in zip(axes, parts, strict=True):
         for (depth, resolution), (colour, marker) in zip(settings, looks, strict=False):
-            rows = part[(part["depth"] == depth) & (part["resolution"] == resolution)].sort_values("macs")
+            rows = part[(part["depth"] == depth) & (part["resolution"] == resolution)].sort_values(
+                "macs"
+            )
             if line := FIGURE_4.get((round(depth, 1), round(resolution, 1))):
                 printed(ax, line, part, marker, FIGURE_4[1, 1])
             ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
@@ -182,12 +227,16 @@ def balance_found(table: pd.DataFrame) -> list[str]:
     found = []
     for title, part in panels(table):
         places = part.groupby(["depth", "resolution"])
-        lines = {f"d={depth:.3g} r={resolution:.3g}": first_and_last(rows.itertuples()) for (depth, resolution), rows in places}
+        lines = {
+            f"d={depth:.3g} r={resolution:.3g}": first_and_last(rows.itertuples())
+            for (depth, resolution), rows in places
+        }
         found.append(in_panel(title, ends(lines, dict.fromkeys(lines, "width"))))
     return found
 
 
-# ---------------------------------------------------------------- compound against single dimensions (the paper's Fig. 8)
+# ---------------------------------------------------------------- compound against single dimensions (the
+# paper's Fig. 8)
 
 
 def compound_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
@@ -221,8 +270,16 @@ def compound_found(table: pd.DataFrame) -> list[str]:
         rows, least = largest(part), part["macs"].min()
         times = {rule: row.macs / least for rule, row in rows.items()}
         equal = max(times.values()) <= min(times.values()) * (1 + TOLERANCE) / (1 - TOLERANCE)
-        named = rows if equal else {f"{rule} at {times[rule]:.3g} times": row for rule, row in rows.items()}
-        where = f"{min(times.values()):.2g} times the FLOPs of the smallest network" if equal else "multiples of the smallest network's FLOPs"
+        named = (
+            rows
+            if equal
+            else {f"{rule} at {times[rule]:.3g} times": row for rule, row in rows.items()}
+        )
+        where = (
+            f"{min(times.values()):.2g} times the FLOPs of the smallest network"
+            if equal
+            else "multiples of the smallest network's FLOPs"
+        )
         found.append(in_panel(title, f"at {where} {ranked(named)}"))
     return found
 
@@ -231,9 +288,13 @@ def compound_found(table: pd.DataFrame) -> list[str]:
 
 
 def axes_figure(table: pd.DataFrame) -> Figure:
-    """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on another."""
+    """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on
+    another."""
     table = panels(table)[0][1]
-    rules, costs = rules_of(table), [name for name in COSTS if name in table and table[name].notna().all()]
+    rules, costs = (
+        rules_of(table),
+        [name for name in COSTS if name in table and table[name].notna().all()],
+    )
     figure, axes = row_of_panels(len(costs), width=4)
     for ax, name in zip(axes, costs, strict=True):
         for rule in rules:
@@ -242,7 +303,10 @@ def axes_figure(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel(accuracy_label(table))
     key(axes[-1], "rule")
     devices = table["step_device"].dropna().unique() if "step_device" in table else []
-    notes = [f"a training step of the network alone: {device}, batch as in the recipe" for device in devices]
+    notes = [
+        f"a training step of the network alone: {device}, batch as in the recipe"
+        for device in devices
+    ]
     return headed(figure, "The same accuracies against other costs", table, *notes)
 
 
@@ -251,20 +315,32 @@ def axes_found(table: pd.DataFrame) -> list[str]:
     _, part = panels(table)[0]
     rows, told = largest(part).items(), []
     for column in (column for column in COSTS if column in part and part[column].notna().all()):
-        (cheap, least), (dear, most) = (pick(rows, key=lambda item: getattr(item[1], column)) for pick in (min, max))
+        (cheap, least), (dear, most) = (
+            pick(rows, key=lambda item: getattr(item[1], column)) for pick in (min, max)
+        )
         ratio = getattr(most, column) / getattr(least, column)
-        told.append(f"{COSTS[column]} " + (f"{ratio:.2f} times ({dear} over {cheap})" if ratio >= 1.005 else "the same"))
-    how = "counted, but time and memory, which are measured;" if "step_seconds" in part else "counted,"
-    return [f"The costliest over the cheapest of the rules' largest networks: {', '.join(told)}; {how} without intervals."]
+        told.append(
+            f"{COSTS[column]} "
+            + (f"{ratio:.2f} times ({dear} over {cheap})" if ratio >= 1.005 else "the same")
+        )
+    how = (
+        "counted, but time and memory, which are measured;"
+        if "step_seconds" in part
+        else "counted,"
+    )
+    return [
+        f"The costliest over the cheapest of the rules' largest networks: {', '.join(told)}; {how} without "
+        "intervals."
+    ]
 
 
 # ---------------------------------------------------------------- the same study under other conditions
 
 
 def settings_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """The largest point of each rule under each setting; None for a study with one setting, or a search."""
+    """The largest point of each rule under each setting; None for a study with one setting."""
     chosen = summary[summary["rule"].isin(rules_of(summary)) & (summary["phi"] > 0)]
-    if chosen["setting"].nunique() < 2 or is_search(summary):
+    if chosen["setting"].nunique() < 2:
         return None
     largest = chosen.groupby(["baseline", "setting", "rule"])["phi"].transform("max")
     return chosen[chosen["phi"] == largest].reset_index(drop=True)
@@ -277,7 +353,9 @@ def settings_figure(table: pd.DataFrame) -> Figure:
     for index, rule in enumerate(rules):
         rows = table[table["rule"] == rule]
         colour, marker = look(rule, rules)
-        x = [settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]]
+        x = [
+            settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]
+        ]
         ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
         bars(ax, x, rows, colour, marker, label=rule)
     ax.set_xticks(range(len(settings)), [name.replace(", ", "\n") for name in settings])
@@ -285,12 +363,18 @@ def settings_figure(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("setting")
     ax.set_ylabel(accuracy_label(table))
     key(ax, "rule")
-    return headed(figure, f"Largest point of each rule (phi = {table['phi'].max():.3g}) under other settings", table)
+    return headed(
+        figure,
+        f"Largest point of each rule (phi = {table['phi'].max():.3g}) under other settings",
+        table,
+    )
 
 
 def settings_found(table: pd.DataFrame) -> list[str]:
     """The ranking under each setting."""
-    return [f"{name}: {ranked(largest(rows))}" for name, rows in table.groupby("setting", sort=False)]
+    return [
+        f"{name}: {ranked(largest(rows))}" for name, rows in table.groupby("setting", sort=False)
+    ]
 
 
 # ---------------------------------------------------------------- findings

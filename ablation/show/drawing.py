@@ -1,4 +1,5 @@
-"""The parts that figures are made of: one colour a rule, one axis of cost, intervals, panels, and the line below that says what is shown."""
+"""The parts that figures are made of: one colour a rule, one axis of cost, intervals, panels, and the line
+below that says what is shown."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,8 @@ COSTS = {
     "step_seconds": "time of a step (s)",
 }
 
-# One colour and one marker for a rule everywhere; Okabe and Ito's palette, told apart by colour-blind readers and in grey by the marker.
+# One colour and one marker for a rule everywhere; Okabe and Ito's palette, told apart by colour-blind readers
+# and in grey by the marker.
 PALETTE = {
     "width": ("#0072B2", "o"),
     "depth": ("#D55E00", "s"),
@@ -40,7 +42,13 @@ PALETTE = {
     "dWr": ("#7F7F7F", "P"),
 }
 SPARE = [("#332288", "*"), ("#999933", "h"), ("#44AA99", "p"), ("#AA4499", "d")]
-BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}  # a label that a curve may cross
+# A label that a curve may cross.
+BEHIND = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "alpha": 0.8,
+    "pad": 0.5,
+}
 GREY = "0.65"  # the paper's points
 
 
@@ -54,7 +62,13 @@ def look(rule: str, others: Sequence[str] = ()) -> tuple[str, str]:
 def style() -> Iterator[None]:
     """The look of every figure, for the time of drawing; reproducible SVG."""
     settings = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.95)
-    ours = {"svg.hashsalt": "ablation", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#E5E5E5"}
+    ours = {
+        "svg.hashsalt": "ablation",
+        "svg.fonttype": "none",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": "#E5E5E5",
+    }
     with matplotlib.rc_context(settings | ours):
         yield
 
@@ -64,16 +78,26 @@ def panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     differs = [name for name in ("baseline", "setting") if table[name].nunique() > 1]
     if not differs:
         return [("", table)]
-    return [(", ".join(filter(None, key)), rows) for key, rows in table.groupby(differs, sort=False)]
+    return [
+        (", ".join(filter(None, key)), rows) for key, rows in table.groupby(differs, sort=False)
+    ]
 
 
 def row_of_panels(count: int, width: float = 5.6, height: float = 4.8) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` axes side by side that share their range of accuracy, and room for a legend at the right."""
+    """A figure with `count` axes side by side that share their range of accuracy, and room for a legend at
+    the right."""
     figure = Figure(figsize=(min(width, 15 / count) * count + 2.6, height), layout="constrained")
     return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
 
 
-def curve(ax: Axes, rows: pd.DataFrame, rule: str, label: str | None = None, others: Sequence[str] = (), x: str = "macs") -> None:
+def curve(
+    ax: Axes,
+    rows: pd.DataFrame,
+    rule: str,
+    label: str | None = None,
+    others: Sequence[str] = (),
+    x: str = "macs",
+) -> None:
     """A rule's means over a cost, joined, with interval bars."""
     rows = rows.sort_values(x)
     colour, marker = look(rule, others)
@@ -81,17 +105,41 @@ def curve(ax: Axes, rows: pd.DataFrame, rule: str, label: str | None = None, oth
     bars(ax, rows[x], rows, colour, marker, label)
 
 
-def bars(ax: Axes, x: Sequence[float], rows: pd.DataFrame, colour: str, marker: str, label: str | None = None) -> None:
+def bars(
+    ax: Axes,
+    x: Sequence[float],
+    rows: pd.DataFrame,
+    colour: str,
+    marker: str,
+    label: str | None = None,
+) -> None:
     """Means with 95 % intervals, in per cent; no bar where one seed gives no interval."""
-    spread = [100 * (rows["mean"] - rows["low"]).fillna(0), 100 * (rows["high"] - rows["mean"]).fillna(0)]
-    ax.errorbar(x, 100 * rows["mean"], yerr=spread, fmt=marker, color=colour, markersize=7, capsize=3.5, elinewidth=1.3, label=label, zorder=3)
+    spread = [
+        100 * (rows["mean"] - rows["low"]).fillna(0),
+        100 * (rows["high"] - rows["mean"]).fillna(0),
+    ]
+    ax.errorbar(
+        x,
+        100 * rows["mean"],
+        yerr=spread,
+        fmt=marker,
+        color=colour,
+        markersize=7,
+        capsize=3.5,
+        elinewidth=1.3,
+        label=label,
+        zorder=3,
+    )
 
 
-def printed(ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Line | None = None) -> None:
-    """The paper's points of one line in grey, moved so that its baseline lies on ours: a multiple of FLOPs stays one, and a point a point.
+def printed(
+    ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Line | None = None
+) -> None:
+    """The paper's points of one line in grey, moved so that its baseline lies on ours: a multiple of FLOPs
+    stays one, and a point a point.
 
-    reference: the paper's line that starts at its baseline, where `line` does not. Nothing where our own baseline is not among `rows`.
-    """
+    reference: the paper's line that starts at its baseline, where `line` does not. Nothing where our own
+    baseline is not among `rows`."""
     ours = rows[np.isclose(rows["depth"] * rows["width"] * rows["resolution"], 1)]
     if ours.empty:
         return
@@ -104,13 +152,29 @@ def printed(ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Li
 def key(ax: Axes, title: str, paper: bool = False) -> None:
     """A legend outside the axes, where it hides no point; `paper` adds the grey line's entry."""
     if paper:
-        ax.plot([], [], color=GREY, linestyle="--", marker=".", label="the paper, ImageNet,\nits baseline on ours")
+        ax.plot(
+            [],
+            [],
+            color=GREY,
+            linestyle="--",
+            marker=".",
+            label="the paper, ImageNet,\nits baseline on ours",
+        )
     ax.legend(title=title, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), alignment="left")
 
 
 def annotate(ax: Axes, row: object, text: str) -> None:
     """A small label beside a point."""
-    ax.annotate(text, (row.macs, 100 * row.mean), xytext=(7, -12), textcoords="offset points", fontsize=9, color="0.25", bbox=BEHIND, zorder=4)  # type: ignore[attr-defined]
+    ax.annotate(
+        text,
+        (row.macs, 100 * row.mean),
+        xytext=(7, -12),
+        textcoords="offset points",
+        fontsize=9,
+        color="0.25",
+        bbox=BEHIND,
+        zorder=4,
+    )  # type: ignore[attr-defined]
 
 
 def cost_axis(ax: Axes, values: pd.Series, label: str) -> None:
@@ -140,7 +204,10 @@ def accuracy_label(table: pd.DataFrame) -> str:
 
 def accuracy_range(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     """One range of accuracy for what was measured here: the paper's grey lines may leave it."""
-    low, high = 100 * table["low"].fillna(table["mean"]).min(), 100 * table["high"].fillna(table["mean"]).max()
+    low, high = (
+        100 * table["low"].fillna(table["mean"]).min(),
+        100 * table["high"].fillna(table["mean"]).max(),
+    )
     room = 0.07 * max(high - low, 1)
     for ax in axes:
         ax.set_ylim(low - room, high + room)
@@ -154,8 +221,14 @@ def headed(figure: Figure, title: str, table: pd.DataFrame, *notes: str) -> Figu
     without = "no interval: one seed" if seeds[-1] < 2 else "no interval: no spread over seeds"
     shown = "mean over seeds with 95 % t interval" if table["low"].notna().any() else without
     parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
-    parts += [f"{name}: {count}" for name in ("diverged", "missing") if (count := int(table[name].sum()))]
-    figure.supxlabel("\n".join([*table.attrs.get("note", []), *notes, " · ".join(parts)]), fontsize=9, color="0.35")
+    parts += [
+        f"{name}: {count}" for name in ("diverged", "missing") if (count := int(table[name].sum()))
+    ]
+    figure.supxlabel(
+        "\n".join([*table.attrs.get("note", []), *notes, " · ".join(parts)]),
+        fontsize=9,
+        color="0.35",
+    )
     return figure
 
 
@@ -171,13 +244,14 @@ def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: which rows it is about, its table, how that is drawn, what it says in words, and where it stands.
+    """A figure: which rows it is about, its table, how that is drawn, what it says in words, and where it
+    stands.
 
-    says: what a reader looks for in it. select: summary -> the rows that it is about, None where a study (or what is left of it without
-    its missing runs) has none. tabulate: (frame, selected rows with at least one run) -> table, by default the rows themselves, None where
-    the runs do not suffice. draw: table -> Figure. found: table -> sentences. place: on the page, least first. listed: whether the page
-    shows its table, too.
-    """
+    says: what a reader looks for in it. select: summary -> the rows that it is about, None where a study (or
+    what is left of it without its missing runs) has none. tabulate: (frame, selected rows with at least one
+    run) -> table, by default the rows themselves, None where the runs do not suffice. draw: table -> Figure.
+    found: table -> sentences. search: whether it is about a grid search, and about nothing else. place: on
+    the page, least first. listed: whether the page shows its table, too."""
 
     name: str
     title: str
@@ -186,6 +260,7 @@ class Drawing:
     draw: Callable[[pd.DataFrame], Figure]
     found: Callable[[pd.DataFrame], list[str]]
     tabulate: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame | None] = as_it_is
+    search: bool = False
     place: int = LAST
     listed: bool = True
 

@@ -1,14 +1,22 @@
 """The forest plot: every finding with its interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablation.judge.findings import CONTRADICTED, EQUIVALENT, INCONCLUSIVE, MARGIN, NO_VERDICT, SUPPORTED, VERDICTS
+from ablation.judge.findings import (
+    CONTRADICTED,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    MARGIN,
+    NO_VERDICT,
+    SUPPORTED,
+    VERDICTS,
+)
 from ablation.show.drawing import Drawing
 from ablation.show.words import listed
 
@@ -28,40 +36,58 @@ def forest_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
-    """Every finding in points (findings.table) with its interval, one panel for each claim, zero in the middle of all.
+    """Every finding in points (findings.table) with its interval, one panel for each claim, zero in the
+    middle of all.
 
-    Raises ValueError where there is none.
-    """
+    Raises ValueError where there is none."""
     table = forest_rows(table)
     if table.empty:
         raise ValueError("no finding has an effect in points: there is nothing to draw")
     groups = list(table.groupby("statement", sort=False))
     scoped = [name for name in ("baseline", "setting", "cost") if table[name].nunique() > 1]
-    figure = Figure(figsize=(11.5, 0.27 * len(table) + 0.85 * len(groups) + 1.3), layout="constrained")
-    axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[len(rows) + 0.6 for _, rows in groups])[:, 0]
+    figure = Figure(
+        figsize=(11.5, 0.27 * len(table) + 0.85 * len(groups) + 1.3), layout="constrained"
+    )
+    axes = figure.subplots(
+        len(groups), 1, squeeze=False, height_ratios=[len(rows) + 0.6 for _, rows in groups]
+    )[:, 0]
     for ax, (statement, rows) in zip(axes, groups, strict=True):
         _forest_panel(ax, rows, scoped, margin)
         ax.set_title(" ", fontsize=10)  # room for the statement, which starts at the figure's edge
-        place, above = ("figure fraction", "axes fraction"), {"xytext": (0, 5), "textcoords": "offset points"}
-        ax.annotate(str(statement), (0.01, 1), xycoords=place, fontsize=10, fontweight="bold", color="0.2", annotation_clip=False, **above)
+        place, above = (
+            ("figure fraction", "axes fraction"),
+            {"xytext": (0, 5), "textcoords": "offset points"},
+        )
+        ax.annotate(
+            str(statement),
+            (0.01, 1),
+            xycoords=place,
+            fontsize=10,
+            fontweight="bold",
+            color="0.2",
+            annotation_clip=False,
+            **above,
+        )
     axes[-1].set_xlabel("effect (points of accuracy)")
     for verdict in (verdict for verdict in LOOKS if verdict in set(table["verdict"])):
         axes[0].plot([], [], linestyle="", label=verdict, **LOOKS[verdict])
     figure.legend(loc="outside upper right", ncols=len(LOOKS), frameon=False)
-    ours = f"bars: 95 % t intervals, each by itself; verdicts: Holm over a claim's comparisons; shaded: within {margin:g} points, counted as none"
+    ours = (
+        "bars: 95 % t intervals, each by itself; verdicts: Holm over a claim's comparisons; shaded: "
+        f"within {margin:g} points, counted as none"
+    )
     figure.supxlabel("\n".join([*table.attrs.get("note", []), ours]), fontsize=9, color="0.35")
     return figure
 
 
 def _forest_panel(ax: Axes, rows: pd.DataFrame, scoped: Sequence[str], margin: float) -> None:
     """The findings on one claim, from top to bottom."""
-    ends = rows[["low", "high"]].abs().stack()
-    reach = max(1.2 * rows["effect"].abs().max(), 3 * margin, 1.05 * ends.quantile(0.9) if len(ends) else 0)  # most intervals, not the longest
+    reach = _reach(rows, margin)
     ax.axvspan(-margin, margin, color="0.93", zorder=0)
     ax.axvline(0, color="0.3", linewidth=1, zorder=1)
     for y, row in enumerate(rows.itertuples()):
         _forest_row(ax, y, row, reach)
-    labels = [", ".join([row["subject"], *(row[name] for name in scoped if row[name])]) for row in rows.to_dict("records")]
+    labels = [_label(row, scoped) for row in rows.to_dict("records")]
     ax.set_yticks(range(len(rows)), labels, fontsize=9.5)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(-reach, reach)
@@ -69,17 +95,47 @@ def _forest_panel(ax: Axes, rows: pd.DataFrame, scoped: Sequence[str], margin: f
     ax.grid(axis="y", visible=False)
 
 
+def _reach(rows: pd.DataFrame, margin: float) -> float:
+    """How far an axis goes to both sides: as far as every effect, and most intervals, not the longest."""
+    ends = rows[["low", "high"]].abs().stack()
+    most = 1.05 * ends.quantile(0.9) if len(ends) else 0
+    return max(1.2 * rows["effect"].abs().max(), 3 * margin, most)
+
+
+def _label(row: Mapping[str, Any], scoped: Sequence[str]) -> str:
+    """What is compared, and where."""
+    where = [row[name] for name in scoped if row[name]]
+    return ", ".join([row["subject"], *where])
+
+
 def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
-    """One effect: its marker, its interval, with an arrow where that leaves the axis, and both as numbers at the right."""
+    """One effect: its marker, its interval, with an arrow where that leaves the axis, and both as numbers at
+    the right."""
     colour, known = LOOKS[row.verdict]["color"], not math.isnan(row.low)
     if known:
-        ax.hlines(y, max(row.low, -reach), min(row.high, reach), color=colour, linewidth=1.5, zorder=2)
+        ax.hlines(
+            y, max(row.low, -reach), min(row.high, reach), color=colour, linewidth=1.5, zorder=2
+        )
         for end, tip in ((row.low, "<"), (row.high, ">")):
             if abs(end) > reach:
-                ax.plot(math.copysign(reach, end), y, marker=tip, color=colour, markersize=5, clip_on=False)
+                ax.plot(
+                    math.copysign(reach, end),
+                    y,
+                    marker=tip,
+                    color=colour,
+                    markersize=5,
+                    clip_on=False,
+                )
     ax.plot(row.effect, y, markersize=6.5, zorder=3, **LOOKS[row.verdict])
     interval = f" ({row.low:+.1f} to {row.high:+.1f})" if known else ""
-    ax.annotate(f"{row.effect:+.1f}{interval}, n = {row.n}", (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color="0.25")
+    ax.annotate(
+        f"{row.effect:+.1f}{interval}, n = {row.n}",
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=8.5,
+        color="0.25",
+    )
 
 
 def forest_found(table: pd.DataFrame) -> list[str]:
@@ -88,7 +144,10 @@ def forest_found(table: pd.DataFrame) -> list[str]:
     counts, known = table["verdict"].value_counts(), table.dropna(subset="low")
     aside = int(((known["low"] > 0) | (known["high"] < 0)).sum())
     verdicts = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts])
-    return [f"{len(table)} effects in points: {verdicts}. {aside} of {len(known)} intervals exclude 0, each by itself."]
+    return [
+        f"{len(table)} effects in points: {verdicts}. {aside} of {len(known)} intervals exclude 0, each by "
+        "itself."
+    ]
 
 
 FOREST = Drawing(

@@ -1,7 +1,9 @@
-"""The report as one HTML file, which needs nothing beside it: verdicts, figures with what they show, chart, runs, audit, and how to repeat it."""
+"""The report as one HTML file, which needs nothing beside it: verdicts, figures with what they show, chart,
+runs, audit, and how to repeat it."""
 
 import base64
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +18,7 @@ from markupsafe import Markup
 
 from ablation.judge.contrasts import LEVEL
 from ablation.judge.findings import MARGIN, VERDICTS
+from ablation.runs.records import Record
 from ablation.show import audit_page
 from ablation.show.chart import chart
 from ablation.show.drawing import Drawing
@@ -26,8 +29,8 @@ from ablation.show.words import listed
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of the page. found: what it shows, in sentences; alt: its text alternative; image, csv: data URIs; numbers: what differs in its
-    table."""
+    """A figure of the page. found: what it shows, in sentences; alt: its text alternative; image, csv: data
+    URIs; numbers: what differs in its table."""
 
     drawing: Drawing
     found: Sequence[str]
@@ -37,10 +40,17 @@ class Shown:
     numbers: Sequence[Mapping[str, str]]
 
 
-def page(results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photographs: Sequence[Path] = ()) -> str:
-    """The page of one plan with at least one record, from its figures, which lie in its folder as SVG, and photographs (PNG)."""
-    figures = sorted((shown(drawing, table, results.folder) for drawing, table in drawn), key=lambda figure: figure.drawing.place)
-    claims, counts = by_claim(results.findings), Counter(finding.verdict for finding in results.findings)
+def page(
+    results: Results,
+    drawn: Sequence[tuple[Drawing, pd.DataFrame]],
+    photographs: Sequence[Path] = (),
+) -> str:
+    """The page of one plan with at least one record, from its figures, which lie in its folder as SVG, and
+    photographs (PNG)."""
+    figures = [shown(drawing, table, results.folder) for drawing, table in drawn]
+    figures.sort(key=lambda figure: figure.drawing.place)
+    claims = by_claim(results.findings)
+    counts = Counter(finding.verdict for finding in results.findings)
     return template().render(
         results=results,
         wanted=results.wanted,
@@ -53,7 +63,7 @@ def page(results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photog
         tally={name: counts[name] for name in VERDICTS if counts[name]},
         margin=MARGIN,
         level=LEVEL,
-        chart=chart(results.frame, results.summary),
+        chart=chart(results.frame, results.summary, results.wanted.search),
         library=library(),
         means=results_rows(results),
         runs=runs_rows(results),
@@ -73,17 +83,25 @@ def short(claims: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
 def about(results: Results) -> list[str]:
     """What kind of runs these are, in a few words each."""
     planned = results.wanted.planned
-    distinct = {entry.run.id for entry in planned}
-    baselines, seeds = several(entry.baseline for entry in planned), sorted({entry.run.seed for entry in planned})
-    runs = f"{len(results.done)} of {len(distinct)} runs"
-    return [runs, f"baseline {baselines}", note(results)[0], f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"]
+    runs = {entry.run.id for entry in planned}
+    seeds = {entry.run.seed for entry in planned}
+    return [
+        f"{len(results.done)} of {len(runs)} runs",
+        f"baseline {several(entry.baseline for entry in planned)}",
+        note(results)[0],
+        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
+    ]
 
 
 @cache
 def template() -> Any:
     """page.html.j2, which includes its style and its script."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2")
 
@@ -121,63 +139,110 @@ def shown(drawing: Drawing, table: pd.DataFrame, folder: Path) -> Shown:
 
 
 def alternative(drawing: Drawing, table: pd.DataFrame) -> str:
-    """What a figure is, in words, for who does not see it: what it is about, its rows and the ranges of its numbers."""
+    """What a figure is, in words, for who does not see it: what it is about, its rows and the ranges of its
+    numbers."""
     names = list(dict.fromkeys(table["rule"].dropna())) if "rule" in table else []
     rules = f" of {listed(names)}" if 0 < len(names) < 9 else ""
-    ranges = [f"{name} {_cell(table[name].min())} to {_cell(table[name].max())}" for name in ("macs", "mean", "effect") if name in table]
+    ranges = [
+        f"{name} {_cell(table[name].min())} to {_cell(table[name].max())}"
+        for name in ("macs", "mean", "effect")
+        if name in table
+    ]
     return f"{drawing.title}, {drawing.says} {len(table)} rows{rules}; {', '.join(ranges)}."
 
 
 def differing(table: pd.DataFrame) -> list[dict[str, str]]:
     """The rows of a figure's table as text, without columns that are the same or empty in all of them."""
-    told = table.loc[:, [table[name].nunique() > 1 and name not in ("label", "depths", "widths", "budget_error") for name in table]]
-    return [{str(name): _cell(value) for name, value in row.items()} for row in told.to_dict("records")]
+    left_out = ("label", "depths", "widths", "budget_error")
+    names = [name for name in table if table[name].nunique() > 1 and name not in left_out]
+    return [_cells(row) for row in table[names].to_dict("records")]
+
+
+def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(name): _cell(value) for name, value in row.items()}
 
 
 def _cell(value: Any) -> str:
+    """A value as text: four digits, thousands apart, nothing for no number."""
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return "" if math.isnan(value) else _number(value)
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if is_count else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 # ---------------------------------------------------------------- runs, and what it takes to repeat them
 
 
 def facts(results: Results) -> dict[str, dict[str, str]]:
-    """What the runs had in common, and the values where they differed: recipe, data, seeds, machine, versions."""
-    runs, records = [entry.run for entry in results.wanted.planned], list(results.done.values())
-    versions = {name: several(record.versions.get(name) for record in records) for record in records for name in record.versions}
-    finished = sorted(record.finished for record in records)
+    """What the runs had in common, and the values where they differed: recipe, data, seeds, machine,
+    versions."""
+    runs = [entry.run for entry in results.wanted.planned]
+    records = list(results.done.values())
+    digest = several(record.data_digest for record in records)
     return {
         "Recipe": fields_of(run.recipe for run in runs),
-        "Data": fields_of(run.data for run in runs) | {"digest": several(record.data_digest for record in records)},
+        "Data": fields_of(run.data for run in runs) | {"digest": digest},
         "Seeds": {"seeds": several(run.seed for run in runs)},
-        "Machine": {
-            "device": several(record.device for record in records),
-            "threads": several(record.threads for record in records),
-            "time of all runs": f"{sum(record.total_seconds for record in records) / 3600:.2f} hours",
-            "first finished": finished[0],
-            "last finished": finished[-1],
-        },
-        "Versions": versions | {"commit": several(record.commit or "unknown" for record in records)},
+        "Machine": _machine(records),
+        "Versions": _versions(records),
     }
 
 
+def _machine(records: Sequence[Record]) -> dict[str, str]:
+    """Where and when the runs were trained."""
+    finished = sorted(record.finished for record in records)
+    hours = sum(record.total_seconds for record in records) / 3600
+    return {
+        "device": several(record.device for record in records),
+        "threads": several(record.threads for record in records),
+        "time of all runs": f"{hours:.2f} hours",
+        "first finished": finished[0],
+        "last finished": finished[-1],
+    }
+
+
+def _versions(records: Sequence[Record]) -> dict[str, str]:
+    """Versions of what a result depends on, and the commits."""
+    names = dict.fromkeys(itertools.chain.from_iterable(record.versions for record in records))
+    found = {}
+    for name in names:
+        found[name] = several(record.versions.get(name) for record in records)
+    return found | {"commit": several(record.commit or "unknown" for record in records)}
+
+
 def fields_of(values: Iterable[Any]) -> dict[str, str]:
-    """The fields of some dataclasses of one kind: each value, or all of them where they differ; None is left out."""
+    """The fields of some dataclasses of one kind: each value, or all of them where they differ; None is left
+    out."""
     rows = [dataclasses.asdict(value) for value in values]
-    return {name: text for name in rows[0] if (text := several(row[name] for row in rows))}
+    found = {}
+    for name in rows[0]:
+        if text := several(row[name] for row in rows):
+            found[name] = text
+    return found
 
 
 def several(values: Iterable[Any]) -> str:
     """Distinct values in the order in which they come."""
-    words = (str(value).lower() if isinstance(value, bool) else str(value) for value in values if value is not None)
+    words = (
+        str(value).lower() if isinstance(value, bool) else str(value)
+        for value in values
+        if value is not None
+    )
     return ", ".join(dict.fromkeys(words))
 
 
 def commands(results: Results) -> list[str]:
     """What reproduces a page in a checkout, line by line."""
-    found = {record.commit for record in results.done.values()}
-    checkout = [f"git checkout {commit}" for commit in found if len(found) == 1 and commit and not commit.endswith("+")]
-    before = [f"python -m ablation.{door} {words}" for words in results.wanted.after for door in ("run", "report")]
-    return [*checkout, "make install", *before, *(results.wanted.through(door) for door in ("run", "report"))]
+    wanted = results.wanted
+    commits = {record.commit for record in results.done.values()}
+    lines = []
+    if len(commits) == 1 and (commit := commits.pop()) and not commit.endswith("+"):
+        lines.append(f"git checkout {commit}")
+    lines.append("make install")
+    for words in wanted.after:
+        lines += [f"python -m ablation.{door} {words}" for door in ("run", "report")]
+    return [*lines, wanted.through("run"), wanted.through("report")]

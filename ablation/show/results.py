@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablation.command.planning import Plan
 from ablation.judge.findings import Finding, judge, table
-from ablation.judge.frame import frame, is_search, summary
+from ablation.judge.frame import frame, summary
 from ablation.runs.arms import twins
 from ablation.runs.measurements import measurements_of
 from ablation.runs.records import Record, read_records
@@ -27,7 +27,9 @@ class Results:
     @classmethod
     def of(cls, wanted: Plan) -> "Results":
         """A plan with the records that there are."""
-        return cls(wanted, read_records(wanted.execution.runs, (entry.run for entry in wanted.planned)))
+        return cls(
+            wanted, read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
+        )
 
     @property
     def folder(self) -> Path:
@@ -37,7 +39,11 @@ class Results:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row for each arm and seed."""
-        return frame(self.wanted.planned, self.done, measurements_of(self.wanted.execution.runs, self.done.values()))
+        return frame(
+            self.wanted.planned,
+            self.done,
+            measurements_of(self.wanted.execution.runs, self.done.values()),
+        )
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -47,17 +53,19 @@ class Results:
     @cached_property
     def findings(self) -> list[Finding]:
         """What the records say of the paper's claims; a search is no comparison of rules, so it has none."""
-        return [] if is_search(self.summary) else judge(self.frame)
+        return [] if self.wanted.search else judge(self.frame)
 
     @cached_property
     def judged(self) -> pd.DataFrame | None:
-        """The table that the forest plot shows: all findings, None where none of them has an effect in points."""
+        """The table that the forest plot shows: all findings, None where none of them has an effect in
+        points."""
         judged = table(self.findings)
         judged.attrs["note"] = note(self)
         return None if forest_rows(judged).empty else judged
 
     def shown(self, drawing: Drawing) -> pd.DataFrame | None:
-        """The table that a figure shows, with the notes of its caption; None where the runs do not suffice."""
+        """The table that a figure shows, with the notes of its caption; None where the runs do not
+        suffice."""
         rows = drawing.select(self.summary[self.summary["n"] > 0])
         shown = None if rows is None else drawing.tabulate(self.frame, rows)
         if shown is not None:
@@ -67,16 +75,36 @@ class Results:
     @property
     def missing(self) -> list[str]:
         """Labels of the runs that have no record."""
-        return list(dict.fromkeys(entry.label for entry in self.wanted.planned if entry.run.id not in self.done))
+        return list(
+            dict.fromkeys(
+                entry.label for entry in self.wanted.planned if entry.run.id not in self.done
+            )
+        )
 
 
 def note(results: Results) -> list[str]:
-    """For captions: data and training set of a plan, which of its networks are the same, and which of its runs are missing."""
+    """For captions: data and training set of a plan, which of its networks are the same, and which of its
+    runs are missing."""
     planned = results.wanted.planned
     first, epochs = planned[0].run, sorted({entry.run.recipe.epochs for entry in planned})
-    images = f"{first.data.train_size:,} training images" if first.data.train_size else "all training images"
+    images = (
+        f"{first.data.train_size:,} training images"
+        if first.data.train_size
+        else "all training images"
+    )
     lines = [f"{first.data.name}, {images}, {', '.join(map(str, epochs))} epochs"]
     same = [f"same network: {' = '.join(labels)}" for labels in twins(planned)]
-    lines += same if len(same) <= 3 else [f"{len(same)} networks are built by more than one arm (see the plan)"]
+    lines += (
+        same
+        if len(same) <= 3
+        else [f"{len(same)} networks are built by more than one arm (see the plan)"]
+    )
     missing = results.missing
-    return [*lines, f"missing: {', '.join(missing[:5])}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"] if missing else lines
+    return (
+        [
+            *lines,
+            f"missing: {', '.join(missing[:5])}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}",
+        ]
+        if missing
+        else lines
+    )

@@ -5,7 +5,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ablation.judge.frame import is_search
 from ablation.judge.halving import ranking
 from ablation.judge.star import StarFit, star
 from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
@@ -15,33 +14,47 @@ from ablation.theory.scaling import RULES
 
 
 def grid_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """Rows of a grid search; None of anything else."""
-    return summary if len(summary) and is_search(summary) else None
+    """All rows of a grid search."""
+    return summary if len(summary) else None
 
 
 def grid_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """One row per candidate: its triple, the rung it reached, its network's mean there, how far that is behind the rung's best (with
-    interval), whether it was kept, and in the last rung whether it is the best or not distinguishable from it (region)."""
+    """One row per candidate: its triple, the rung it reached, its network's mean there, how far that is
+    behind the rung's best (with interval), whether it was kept, and in the last rung whether it is the best
+    or not distinguishable from it (region)."""
     rungs = []
     for number, (setting, rung) in enumerate(frame.groupby("setting", sort=False), 1):
         if rung["accuracy"].isna().any():
             break
         ranked = ranking(rung).assign(rung=number, epochs=setting)
         ranked["region"] = ~(ranked["low"] > 0)
-        rungs.append(ranked.rename(columns={"rule": "named"}).explode("candidates").rename(columns={"candidates": "rule"}))
+        rungs.append(
+            ranked.rename(columns={"rule": "named"})
+            .explode("candidates")
+            .rename(columns={"candidates": "rule"})
+        )
     if not rungs:
         return None
     reached = pd.concat(rungs).drop_duplicates("rule", keep="last")
-    triples = rows.drop_duplicates("rule")[["rule", "phi", "alpha", "beta", "gamma", "cost", "split"]]
-    table = triples.merge(reached, on="rule").assign(n=int(rows["n"].max()), diverged=rows["diverged"].sum(), missing=rows["missing"].sum())
+    triples = rows.drop_duplicates("rule")[
+        ["rule", "phi", "alpha", "beta", "gamma", "cost", "split"]
+    ]
+    table = triples.merge(reached, on="rule").assign(
+        n=int(rows["n"].max()), diverged=rows["diverged"].sum(), missing=rows["missing"].sum()
+    )
     last = table["rung"] == table["rung"].max()
     table["best"] = last & (table["behind"] == 0) & (table["rule"] == table["named"])
     table["region"] &= last
-    return table.drop(columns="named").sort_values(["rung", "mean"], ascending=False, kind="stable").reset_index(drop=True)
+    return (
+        table.drop(columns="named")
+        .sort_values(["rung", "mean"], ascending=False, kind="stable")
+        .reset_index(drop=True)
+    )
 
 
 def grid_figure(table: pd.DataFrame) -> Figure:
-    """A cell for each candidate: gamma, and how many points its network is behind the best of the last rung that it reached."""
+    """A cell for each candidate: gamma, and how many points its network is behind the best of the last rung
+    that it reached."""
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     ax = figure.subplots()
     cells = table[~table["rule"].isin(RULES)]
@@ -51,29 +64,80 @@ def grid_figure(table: pd.DataFrame) -> Figure:
         x, y = alphas.index(row.alpha), betas.index(row.beta)
         grid[y, x] = 100 * row.behind
         rung = "" if row.rung == table["rung"].max() else f"\nout at {row.rung}"
-        ax.text(x, y, rf"$\gamma$ {row.gamma:.3g}" f"\n{-100 * row.behind or 0:.1f}{rung}", ha="center", va="center", fontsize=8.5, color="black")
+        ax.text(
+            x,
+            y,
+            rf"$\gamma$ {row.gamma:.3g}" f"\n{-100 * row.behind or 0:.1f}{rung}",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="black",
+        )
         if row.region:
-            ax.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=2.2))
+            ax.add_patch(
+                Rectangle(
+                    (x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=2.2
+                )
+            )
         if row.best:
             ax.plot(x + 0.33, y + 0.31, marker="*", color="black", markersize=12)
     image = ax.imshow(grid, origin="lower", cmap="cividis_r", vmin=0, alpha=0.55, aspect="auto")
     for name, rule in RULES.items():
         if name in set(table["rule"]):
-            place = (np.interp(rule.alpha, alphas, range(len(alphas))), np.interp(rule.beta, betas, range(len(betas))))
-            ax.plot(
-                place[0] - 0.36, place[1] + 0.33, marker=look(name)[1], color=look(name)[0], markersize=7, linestyle="", label=f"the paper's {name}"
+            place = (
+                np.interp(rule.alpha, alphas, range(len(alphas))),
+                np.interp(rule.beta, betas, range(len(betas))),
             )
-    ax.plot([], [], marker="*", color="black", markersize=12, linestyle="", label="best of the last rung")
-    ax.plot([], [], marker="s", markerfacecolor="none", color="black", linestyle="", markersize=11, label="not distinguishable from it")
+            ax.plot(
+                place[0] - 0.36,
+                place[1] + 0.33,
+                marker=look(name)[1],
+                color=look(name)[0],
+                markersize=7,
+                linestyle="",
+                label=f"the paper's {name}",
+            )
+    ax.plot(
+        [],
+        [],
+        marker="*",
+        color="black",
+        markersize=12,
+        linestyle="",
+        label="best of the last rung",
+    )
+    ax.plot(
+        [],
+        [],
+        marker="s",
+        markerfacecolor="none",
+        color="black",
+        linestyle="",
+        markersize=11,
+        label="not distinguishable from it",
+    )
     ax.set_xticks(range(len(alphas)), [f"{alpha:.3g}" for alpha in alphas])
     ax.set_yticks(range(len(betas)), [f"{beta:.3g}" for beta in betas])
     ax.set_xlabel(r"$\alpha$ (depth)")
     ax.set_ylabel(r"$\beta$ (width); $\gamma$ solved from $\alpha\beta^2\gamma^2 = 2$")
     ax.grid(visible=False)
-    figure.colorbar(image, ax=ax, label=f"{table['split'].iloc[0]} accuracy behind the rung's best (points)", shrink=0.85)
+    figure.colorbar(
+        image,
+        ax=ax,
+        label=f"{table['split'].iloc[0]} accuracy behind the rung's best (points)",
+        shrink=0.85,
+    )
     ax.legend(loc="upper right", frameon=False)
-    what = "points behind the best of the last rung that a candidate reached; a rung for each number of epochs"
-    return headed(figure, f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost", table, what)
+    what = (
+        "points behind the best of the last rung that a candidate reached; a rung for each number of "
+        "epochs"
+    )
+    return headed(
+        figure,
+        f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost",
+        table,
+        what,
+    )
 
 
 def grid_found(table: pd.DataFrame) -> list[str]:
@@ -86,18 +150,23 @@ def grid_found(table: pd.DataFrame) -> list[str]:
         return [text]
     after = next(others.sort_values("behind").itertuples())
     behind = f"{100 * after.behind:.1f} points behind ({100 * after.low:+.1f} to {100 * after.high:+.1f})"
-    level = f"{int(others['region'].sum())} of the {len(others)} others of that rung are behind by intervals that include 0"
+    level = (
+        f"{int(others['region'].sum())} of the {len(others)} others of that rung are behind by intervals "
+        "that include 0"
+    )
     return [f"{text} {level}; the next one, {after.rule}, is {behind}."]
 
 
-# ---------------------------------------------------------------- star fit: one dimension at a time around a centre
+# ---------------------------------------------------------------- star fit: one dimension at a time around a
+# centre
 
 DIMENSIONS = ("depth", "width", "resolution")
 STEPS = 40  # of a fitted curve
 
 
 def star_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """Explicit coefficients that differ from their most common values in one dimension at most; eight networks or more."""
+    """Explicit coefficients that differ from their most common values in one dimension at most; eight
+    networks or more."""
     chosen = summary[summary["rule"] == "coefficients"]
     if len(chosen) < 8:
         return None
@@ -107,8 +176,9 @@ def star_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def star_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """Measured means, and along each dimension the fitted curve with its 95 % bootstrap band: kind `measured` or `fitted`, dimension,
-    depth, width, resolution, mean, low, high (accuracies). None for a single seed, which gives the fit no standard error."""
+    """Measured means, and along each dimension the fitted curve with its 95 % bootstrap band: kind `measured`
+    or `fitted`, dimension, depth, width, resolution, mean, low, high (accuracies). None for a single seed,
+    which gives the fit no standard error."""
     if rows["low"].isna().all():
         return None
     fit = star(frame)
@@ -116,12 +186,25 @@ def star_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     parts = []
     for name in DIMENSIONS:
         others = [other for other in DIMENSIONS if other != name]
-        measured = rows[np.isclose(rows[others], [centre[other] for other in others]).all(axis=1)].assign(kind="measured", dimension=name)
+        measured = rows[
+            np.isclose(rows[others], [centre[other] for other in others]).all(axis=1)
+        ].assign(kind="measured", dimension=name)
         x = np.geomspace(measured[name].min(), measured[name].max(), STEPS)
-        points = pd.DataFrame({**{other: np.full(STEPS, centre[other]) for other in others}, name: x})
+        points = pd.DataFrame(
+            {**{other: np.full(STEPS, centre[other]) for other in others}, name: x}
+        )
         coefficients = points[list(DIMENSIONS)].to_numpy(float)
         low, high = fit.band(coefficients)
-        parts += [measured, points.assign(kind="fitted", dimension=name, mean=1 - fit.laws(coefficients), low=1 - high, high=1 - low)]
+        parts += [
+            measured,
+            points.assign(
+                kind="fitted",
+                dimension=name,
+                mean=1 - fit.laws(coefficients),
+                low=1 - high,
+                high=1 - low,
+            ),
+        ]
     table = pd.concat(parts, ignore_index=True)
     table.attrs["says"] = sentences(fit)
     return table
@@ -129,10 +212,21 @@ def star_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
 
 def sentences(fit: StarFit) -> list[str]:
     """What the star fit says, in words: the triple with intervals, the floor, what is not identified."""
-    rule, between = fit.laws.rule, {name: "{:.2f} to {:.2f}".format(*fit.interval(name)) for name in ("alpha", "beta", "gamma")}
-    triple = ", ".join(f"{name} {getattr(rule, name):.2f} ({between[name]})" for name in ("alpha", "beta", "gamma"))
+    rule, between = (
+        fit.laws.rule,
+        {
+            name: "{:.2f} to {:.2f}".format(*fit.interval(name))
+            for name in ("alpha", "beta", "gamma")
+        },
+    )
+    triple = ", ".join(
+        f"{name} {getattr(rule, name):.2f} ({between[name]})" for name in ("alpha", "beta", "gamma")
+    )
     loose = f"; not identified: {', '.join(fit.unidentified)}" if fit.unidentified else ""
-    return [f"cost-optimal triple with 95 % parametric bootstrap intervals: {triple}", f"the paper's: 1.20, 1.10, 1.15{loose}"]
+    return [
+        f"cost-optimal triple with 95 % parametric bootstrap intervals: {triple}",
+        f"the paper's: 1.20, 1.10, 1.15{loose}",
+    ]
 
 
 def star_figure(table: pd.DataFrame) -> Figure:
@@ -143,7 +237,15 @@ def star_figure(table: pd.DataFrame) -> Figure:
         colour, marker = look(name)
         rows = table[table["dimension"] == name]
         fitted, measured = rows[rows["kind"] == "fitted"], rows[rows["kind"] == "measured"]
-        ax.fill_between(fitted[name], 100 * fitted["low"], 100 * fitted["high"], color=colour, alpha=0.18, linewidth=0, label="95 % band of the fit")
+        ax.fill_between(
+            fitted[name],
+            100 * fitted["low"],
+            100 * fitted["high"],
+            color=colour,
+            alpha=0.18,
+            linewidth=0,
+            label="95 % band of the fit",
+        )
         ax.plot(fitted[name], 100 * fitted["mean"], color=colour, linewidth=1.6, label="fit")
         bars(ax, measured[name], measured, colour, marker, label="mean over seeds")
         ax.set_xscale("log")
@@ -155,7 +257,12 @@ def star_figure(table: pd.DataFrame) -> Figure:
     axes[0].legend(frameon=False, loc="lower right")
     measured = table[table["kind"] == "measured"].assign(n=lambda rows: rows["n"].astype(int))
     measured.attrs["note"] = table.attrs.get("note", [])
-    return headed(figure, "error = E + A·d^-a + B·w^-b + C·r^-c, fitted to one dimension at a time", measured, *table.attrs["says"])
+    return headed(
+        figure,
+        "error = E + A·d^-a + B·w^-b + C·r^-c, fitted to one dimension at a time",
+        measured,
+        *table.attrs["says"],
+    )
 
 
 def star_found(table: pd.DataFrame) -> list[str]:
@@ -174,6 +281,7 @@ SEARCHES = (
         tabulate=grid_table,
         draw=grid_figure,
         found=grid_found,
+        search=True,
         place=2,
     ),
     Drawing(

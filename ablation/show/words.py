@@ -1,8 +1,8 @@
-"""What figures show, in sentences made from their tables: means and gains with their 95 % intervals, and how these intervals lie.
+"""What figures show, in sentences made from their tables: means and gains with their 95 % intervals, and how
+these intervals lie.
 
-A sentence says that an interval lies above another or above 0, or that it does not, and never that a network is better than another: what a
-difference between the same seeds is worth is for the findings to say.
-"""
+A sentence says that an interval lies above another or above 0, or that it does not, and never that a network
+is better than another: what a difference between the same seeds is worth is for the findings to say."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,25 +22,47 @@ def listed(words: Sequence[str]) -> str:
 
 def per_cent(row: Row) -> str:
     """`97.7 % (94.5 to 100.0)`, without the interval where there is none."""
-    return f"{100 * row.mean:.1f} %" + (f" ({100 * row.low:.1f} to {100 * row.high:.1f})" if row.low == row.low else "")
+    return f"{100 * row.mean:.1f} %" + (
+        f" ({100 * row.low:.1f} to {100 * row.high:.1f})" if row.low == row.low else ""
+    )
 
 
 def in_points(row: Row) -> str:
     """`+1.2 (-0.3 to +2.7)`, without the interval where there is none."""
-    return f"{100 * row.mean:+.1f}" + (f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})" if row.low == row.low else "")
+    return f"{100 * row.mean:+.1f}" + (
+        f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})" if row.low == row.low else ""
+    )
 
 
 def side(low: float, high: float, other_low: float, other_high: float) -> str:
     """How an interval lies to another one."""
     known = low == low and other_low == other_low
-    return UNKNOWN if not known else ABOVE if low > other_high else BELOW if high < other_low else BETWEEN
+    return (
+        UNKNOWN
+        if not known
+        else ABOVE
+        if low > other_high
+        else BELOW
+        if high < other_low
+        else BETWEEN
+    )
 
 
 def sides(found: Mapping[str, str], above: str, between: str, below: str) -> str:
-    """Which of some intervals lie above, between or below, in these words: `lies above it for width, overlaps with it for depth`."""
-    words = {ABOVE: above, BETWEEN: between, BELOW: below, UNKNOWN: "is unknown, for want of seeds,"}
-    named = {word: [name for name, it in found.items() if it == kind] for kind, word in words.items()}
-    return ", ".join(f"{word} for {listed(names)}" for word, names in named.items() if names)
+    """Which of some intervals lie above, between or below, in these words: `lies above it for width, overlaps
+    with it for depth`."""
+    words = {
+        ABOVE: above,
+        BETWEEN: between,
+        BELOW: below,
+        UNKNOWN: "is unknown, for want of seeds,",
+    }
+    told = []
+    for kind, word in words.items():
+        names = [name for name, lies in found.items() if lies == kind]
+        if names:
+            told.append(f"{word} for {listed(names)}")
+    return ", ".join(told)
 
 
 def highest(named: Mapping[str, Row]) -> str:
@@ -53,8 +75,14 @@ def highest(named: Mapping[str, Row]) -> str:
     if not level:
         return f"the highest interval, of {top}, lies above {'the other' if one else 'all others'}"
     if len(level) == len(lies):
-        return f"the interval of the highest mean, of {top}, overlaps with {'the other' if one else 'each of the others'}"
-    return f"the interval of the highest mean, of {top}, overlaps with {'that' if len(level) == 1 else 'those'} of {listed(level)}, not with the rest"
+        return (
+            f"the interval of the highest mean, of {top}, overlaps with "
+            f"{'the other' if one else 'each of the others'}"
+        )
+    return (
+        f"the interval of the highest mean, of {top}, overlaps with "
+        f"{'that' if len(level) == 1 else 'those'} of {listed(level)}, not with the rest"
+    )
 
 
 def ranked(named: Mapping[str, Row]) -> str:
@@ -65,14 +93,23 @@ def ranked(named: Mapping[str, Row]) -> str:
 
 
 def ends(lines: Mapping[str, tuple[Row, Row]], dimension: Mapping[str, str]) -> str:
-    """How the intervals of the first and the last mean of each line lie, and both, by the coefficient that moves along it."""
-    told = [
-        "{} {} and {}".format(name, *(f"{per_cent(row)} at {SINGLE[dimension[name]]}={getattr(row, dimension[name]):.3g}" for row in line))
-        for name, line in lines.items()
-    ]
-    lies = {name: side(last.low, last.high, first.low, first.high) for name, (first, last) in lines.items()}
-    found = sides(lies, "lies above that of the smallest", "overlaps with that of the smallest", "lies below that of the smallest")
+    """How the intervals of the first and the last mean of each line lie, and both, by the coefficient that
+    moves along it."""
+    told, lies = [], {}
+    for name, (first, last) in lines.items():
+        both = [_at(row, dimension[name]) for row in (first, last)]
+        told.append(f"{name} {both[0]} and {both[1]}")
+        lies[name] = side(last.low, last.high, first.low, first.high)
+    smallest = "that of the smallest"
+    found = sides(
+        lies, f"lies above {smallest}", f"overlaps with {smallest}", f"lies below {smallest}"
+    )
     return f"the interval of the largest network {found}: {'; '.join(told)}."
+
+
+def _at(row: Row, dimension: str) -> str:
+    """A mean, and the coefficient that it has."""
+    return f"{per_cent(row)} at {SINGLE[dimension]}={getattr(row, dimension):.3g}"
 
 
 def in_panel(title: str, text: str) -> str:
@@ -82,7 +119,10 @@ def in_panel(title: str, text: str) -> str:
 
 def largest(part: pd.DataFrame) -> dict[str, Row]:
     """The costliest row of each rule."""
-    return {str(rule): max(rows.itertuples(), key=lambda row: row.macs) for rule, rows in part.groupby("rule", sort=False)}
+    return {
+        str(rule): max(rows.itertuples(), key=lambda row: row.macs)
+        for rule, rows in part.groupby("rule", sort=False)
+    }
 
 
 def first_and_last(rows: Iterable[Row]) -> tuple[Row, Row]:

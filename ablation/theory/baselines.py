@@ -15,13 +15,15 @@ class Baseline:
     rounding: Rounding
 
 
-# As the released code rounds (tensorflow/tpu models/official/efficientnet/efficientnet_model.py, round_filters and round_repeats).
+# As the released code rounds (tensorflow/tpu models/official/efficientnet/efficientnet_model.py,
+# round_filters and round_repeats).
 RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
 # For small networks: depth and pixels move in fine steps, so that a budget can be met.
 FINE = Rounding(channels=4, floor=0.9, depth="nearest", resolution=2)
 
 # EfficientNet-B0: Table 1 of arXiv 1905.11946v5; strides, expansion and squeeze-excite from tensorflow/tpu
-# models/official/efficientnet/efficientnet_builder.py (_DEFAULT_BLOCKS_ARGS); batch-norm epsilon 1e-3 from the same.
+# models/official/efficientnet/efficientnet_builder.py (_DEFAULT_BLOCKS_ARGS); batch-norm epsilon 1e-3 from
+# the same.
 B0 = Baseline(
     "b0",
     Network(
@@ -43,8 +45,8 @@ B0 = Baseline(
     RELEASED,
 )  # fmt: skip
 
-# mini: B0's blocks for images of 32 px and a CPU. One block a stage, narrow and small, so that each of the three dimensions has
-# room to grow.
+# mini: B0's blocks for images of 32 px and a CPU. One block a stage, narrow and small, so that each of the
+# three dimensions has room to grow.
 MINI = Baseline(
     "mini",
     Network(
@@ -63,8 +65,9 @@ MINI = Baseline(
     FINE,
 )  # fmt: skip
 
-# MobileNetV1 1.0: Table 1 of arXiv 1704.04861v1, whose last stride is a misprint; strides as in tensorflow/models
-# research/slim/nets/mobilenet_v1.py (_CONV_DEFS); ReLU6 and batch-norm epsilon 1e-3 from its mobilenet_v1_arg_scope.
+# MobileNetV1 1.0: Table 1 of arXiv 1704.04861v1, whose last stride is a misprint; strides as in
+# tensorflow/models research/slim/nets/mobilenet_v1.py (_CONV_DEFS); ReLU6 and batch-norm epsilon 1e-3 from
+# its mobilenet_v1_arg_scope.
 MOBILENET_V1 = Baseline(
     "mobilenet-v1",
     Network(
@@ -84,8 +87,8 @@ MOBILENET_V1 = Baseline(
     RELEASED,
 )  # fmt: skip
 
-# MobileNetV2 1.0: Table 2 of arXiv 1801.04381v4; tensorflow/models research/slim/nets/mobilenet/mobilenet_v2.py (V2_DEF), ReLU6;
-# batch-norm epsilon 1e-3 is slim's default.
+# MobileNetV2 1.0: Table 2 of arXiv 1801.04381v4; tensorflow/models
+# research/slim/nets/mobilenet/mobilenet_v2.py (V2_DEF), ReLU6; batch-norm epsilon 1e-3 is slim's default.
 MOBILENET_V2 = Baseline(
     "mobilenet-v2",
     Network(
@@ -108,8 +111,9 @@ MOBILENET_V2 = Baseline(
     RELEASED,
 )  # fmt: skip
 
-# ResNet-50 v1.5: Table 1 of arXiv 1512.03385v1 with the stride in the 3x3 convolution as in torchvision models/resnet.py
-# (Bottleneck, "ResNet V1.5"); batch-norm epsilon 1e-5 from there and from tensorflow/tpu models/official/resnet/resnet_model.py.
+# ResNet-50 v1.5: Table 1 of arXiv 1512.03385v1 with the stride in the 3x3 convolution as in torchvision
+# models/resnet.py (Bottleneck, "ResNet V1.5"); batch-norm epsilon 1e-5 from there and from tensorflow/tpu
+# models/official/resnet/resnet_model.py.
 RESNET_50 = Baseline(
     "resnet-50",
     Network(
@@ -131,9 +135,10 @@ RESNET_50 = Baseline(
     RELEASED,
 )  # fmt: skip
 
-# The other families for images of 32 px and a CPU, chosen like mini: tables whose depth, width, resolution and compound all meet budgets of
-# two and four times their cost. MobileNetV1's rows of 64 to 512 channels at three quarters of that, MobileNetV2's first rows, and
-# ResNet-50's at an eighth of its width, behind a stem without pool.
+# The other families for images of 32 px and a CPU, chosen like mini: tables whose depth, width, resolution
+# and compound all meet budgets of two and four times their cost. MobileNetV1's rows of 64 to 512 channels at
+# three quarters of that, MobileNetV2's first rows, and ResNet-50's at an eighth of its width, behind a stem
+# without pool.
 MINI_MOBILENET_V1 = Baseline(
     "mini-mobilenet-v1",
     Network(
@@ -191,4 +196,6 @@ MINI_RESNET = Baseline(
 )  # fmt: skip
 
 MINIS = (MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET)
-BASELINES = {baseline.name: baseline for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50)}
+BASELINES = {
+    baseline.name: baseline for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50)
+}

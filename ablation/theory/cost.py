@@ -1,7 +1,7 @@
 """What a network costs, counted from its convolution specs; and the choice of networks at matched cost.
 
-"FLOPs" in the paper are multiply-adds, here `macs`: convolutions and the classifier, without biases, norms and activations.
-"""
+"FLOPs" in the paper are multiply-adds, here `macs`: convolutions and the classifier, without biases, norms
+and activations."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,8 +11,9 @@ from ablation.theory.network import Convolution, Network
 
 @dataclass(frozen=True)
 class Cost:
-    """Per image: macs (multiply-adds of one forward pass) and activations (output elements of every convolution and the
-    classifier, Dollar et al. 2021); params of the whole network (weights, biases, batch-norm scale and shift)."""
+    """Per image: macs (multiply-adds of one forward pass) and activations (output elements of every
+    convolution and the classifier, Dollar et al. 2021); params of the whole network (weights, biases,
+    batch-norm scale and shift)."""
 
     macs: int
     params: int
@@ -36,8 +37,9 @@ def weights(conv: Convolution) -> int:
 
 
 def training_flops(network: Network, images: int) -> int:
-    """Floating-point operations to train on `images` images, an image counted once per epoch: 3 x forward x 2 x macs.
+    """Floating-point operations to train on `images` images, an image counted once per epoch: 3 x forward x 2
+    x macs.
 
-    The backward pass costs two forwards. torch's own counter is wrong on depthwise backward (pytorch issue 183405).
-    """
+    The backward pass costs two forwards. torch's own counter is wrong on depthwise backward (pytorch issue
+    183405)."""
     return 3 * 2 * cost(network).macs * images

@@ -17,8 +17,8 @@ TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
 
 @dataclass(frozen=True)
 class Point:
-    """A network and why it was built: intended and realised coefficients; budget in multiples of the baseline's macs, None where
-    nothing was promised; budget_error = counted / budget - 1."""
+    """A network and why it was built: intended and realised coefficients; budget in multiples of the
+    baseline's macs, None where nothing was promised; budget_error = counted / budget - 1."""
 
     network: Network
     intended: Coefficients
@@ -27,11 +27,15 @@ class Point:
     budget_error: float | None
 
 
-def _point(baseline: Baseline, network: Network, intended: Coefficients, width: float, budget: float | None) -> Point:
-    """Realised depth is total blocks and resolution pixels over the baseline's; width is the multiplier, since rounded channels have
-    no single ratio."""
+def _point(
+    baseline: Baseline, network: Network, intended: Coefficients, width: float, budget: float | None
+) -> Point:
+    """Realised depth is total blocks and resolution pixels over the baseline's; width is the multiplier,
+    since rounded channels have no single ratio."""
     base = baseline.network
-    realised = Coefficients(sum(network.layers) / sum(base.layers), width, network.pixels / base.pixels)
+    realised = Coefficients(
+        sum(network.layers) / sum(base.layers), width, network.pixels / base.pixels
+    )
     error = None if budget is None else cost(network).macs / cost(base).macs / budget - 1
     return Point(network, intended, realised, budget, error)
 
@@ -44,14 +48,15 @@ def nominal(baseline: Baseline, coefficients: Coefficients, budget: float | None
 
 @lru_cache(maxsize=4096)
 def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
-    """The network nearest to the rule's direction whose counted macs are 2^phi times the baseline's, within 5 %.
+    """The network nearest to the rule's direction whose counted macs are 2^phi times the baseline's, within 5
+    %.
 
-    Candidates are all networks that move only the rule's own dimensions, in whole steps of the baseline's rounding and never against
-    the rule. Nearest to the intended coefficients (those whose nominal cost is 2^phi) means the smallest hypot(log2 depth, 2 log2
-    width, 2 log2 resolution) of realised over intended; ties go to the smaller cost error. The choice never looks at an accuracy.
+    Candidates are all networks that move only the rule's own dimensions, in whole steps of the baseline's
+    rounding and never against the rule. Nearest to the intended coefficients (those whose nominal cost is
+    2^phi) means the smallest hypot(log2 depth, 2 log2 width, 2 log2 resolution) of realised over intended;
+    ties go to the smaller cost error. The choice never looks at an accuracy.
 
-    Raises ValueError where no candidate exists, naming the nearest budgets that do.
-    """
+    Raises ValueError where no candidate exists, naming the nearest budgets that do."""
     intended, budget = rule.at(rule.exponent(phi)), 2.0**phi
     if phi == 0:
         return _point(baseline, baseline.network, intended, 1.0, budget)
@@ -60,9 +65,13 @@ def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
     while (best := search.nearest(radius)) is None and radius < search.reach:
         radius *= 2
     if best is None:
-        near = " and ".join(f"{ratio * budget:.3g}" for ratio in search.missed if 0 < ratio < math.inf) or "none"
+        near = (
+            " and ".join(f"{ratio * budget:.3g}" for ratio in search.missed if 0 < ratio < math.inf)
+            or "none"
+        )
         raise ValueError(
-            f"scaling={rule.name} phi={phi:g}: no network of {baseline.name} costs within {TOLERANCE:.0%} of {budget:.3g} times the baseline "
+            f"scaling={rule.name} phi={phi:g}: no network of {baseline.name} costs within {TOLERANCE:.0%} "
+            f"of {budget:.3g} times the baseline "
             f"(nearest: {near}); take another phi, or cost=nominal"
         )
     return _point(baseline, best[1], intended, best[2], budget)
@@ -77,7 +86,8 @@ class _Search:
         self.bounds = {name: self._bounds(name) for name in ("depth", "width", "resolution")}
 
     def _bounds(self, name: str) -> tuple[float, float]:
-        """The range of one coefficient: from the baseline to where that dimension alone costs more than the target."""
+        """The range of one coefficient: from the baseline to where that dimension alone costs more than the
+        target."""
         if getattr(self.intended, name) == 1:
             return 1.0, 1.0
         if getattr(self.intended, name) < 1:
@@ -99,17 +109,16 @@ class _Search:
         return 4 * max(math.log2(2 * high / low) for low, high in self.bounds.values())
 
     def nearest(self, radius: float) -> tuple[tuple[float, float], Network, float] | None:
-        """((distance, cost error), network, width) of the nearest candidate within `radius`, None where there is none."""
+        """((distance, cost error), network, width) of the nearest candidate within `radius`, None where there
+        is none."""
         best = None
-        depths, widths = self._within("depth", radius, self._depths), self._within("width", radius, self._widths)
-        shapes = ((math.hypot(self._off("depth", d), self._off("width", w)), d, w) for d in depths for w in widths)
-        for partial, depth, width in sorted(shape for shape in shapes if shape[0] <= radius):
+        for partial, depth, width in self._shapes(radius):
             if best and partial > best[0][0]:
                 break
             for coefficients in self._sides(depth, width, radius):
                 ratio = self._ratio(coefficients)
                 if abs(ratio - 1) > TOLERANCE:
-                    self.missed = [max(self.missed[0], ratio), self.missed[1]] if ratio < 1 else [self.missed[0], min(self.missed[1], ratio)]
+                    self._miss(ratio)
                     continue
                 distance = math.hypot(partial, self._off("resolution", coefficients.resolution))
                 key = (round(distance, 9), abs(ratio - 1))
@@ -117,11 +126,29 @@ class _Search:
                     best = (key, self._network(coefficients), width)
         return best
 
+    def _shapes(self, radius: float) -> list[tuple[float, float, float]]:
+        """(distance, depth, width) of every shape within `radius`, the nearest first."""
+        depths = self._within("depth", radius, self._depths)
+        widths = self._within("width", radius, self._widths)
+        found = []
+        for depth, width in itertools.product(depths, widths):
+            distance = math.hypot(self._off("depth", depth), self._off("width", width))
+            if distance <= radius:
+                found.append((distance, depth, width))
+        return sorted(found)
+
+    def _miss(self, ratio: float) -> None:
+        """Remember the nearest cost ratio on this side of the tolerance."""
+        below, above = self.missed
+        self.missed = [max(below, ratio), above] if ratio < 1 else [below, min(above, ratio)]
+
     def _off(self, name: str, value: float) -> float:
         """One term of the distance: cost grows with depth and with the square of width and of resolution."""
         return (1 if name == "depth" else 2) * abs(math.log2(value / getattr(self.intended, name)))
 
-    def _within(self, name: str, radius: float, steps: Callable[[float, float], list[float]]) -> list[float]:
+    def _within(
+        self, name: str, radius: float, steps: Callable[[float, float], list[float]]
+    ) -> list[float]:
         """The steps of one dimension inside both its bounds and the radius."""
         (low, high), intended = self.bounds[name], getattr(self.intended, name)
         if low == high:
@@ -130,20 +157,28 @@ class _Search:
         return [step for step in steps(low, high) if low <= step <= high]
 
     def _depths(self, low: float, high: float) -> list[float]:
-        """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L layers (ceil)."""
+        """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L
+        layers (ceil)."""
         layers = self.baseline.network.layers
         if self.baseline.rounding.depth == "nearest":
             total = sum(layers)
-            return [n / total for n in range(max(len(layers), math.floor(low * total)), math.ceil(high * total) + 1)]
-        return sorted({k / n for n in set(layers) for k in range(max(1, math.floor(low * n)), math.ceil(high * n) + 1)})
+            least = max(len(layers), math.floor(low * total))
+            return [blocks / total for blocks in range(least, math.ceil(high * total) + 1)]
+        found: set[float] = set()
+        for n in set(layers):
+            least = max(1, math.floor(low * n))
+            found |= {k / n for k in range(least, math.ceil(high * n) + 1)}
+        return sorted(found)
 
     def _widths(self, low: float, high: float) -> list[float]:
-        """For each distinct set of channels the multiplier nearest to the intended width, of all that build it."""
+        """For each distinct set of channels the multiplier nearest to the intended width, of all that build
+        it."""
         edges = [low, *sorted(self._channel_edges(low, high)), high]
         return [self._inside(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
     def _channel_edges(self, low: float, high: float) -> set[float]:
-        """Multipliers at which some number of channels steps up; see round_channels: k steps last until k + 1/2 or k / floor."""
+        """Multipliers at which some number of channels steps up; see round_channels: k steps last until k +
+        1/2 or k / floor."""
         rounding = self.baseline.rounding
         edges = set()
         for channels in set(self.baseline.network.widths):
@@ -155,21 +190,29 @@ class _Search:
         return edges
 
     def _inside(self, a: float, b: float) -> float:
-        """The point of the interval nearest to the intended width; an edge belongs to one side only, so a hair off it."""
+        """The point of the interval nearest to the intended width; an edge belongs to one side only, so a
+        hair off it."""
         width = min(max(self.intended.width, a), b)
         hair = 1e-9 * (b - a)
         return width if width == 1 else min(max(width, a + hair), b - hair)
 
     def _sides(self, depth: float, width: float, radius: float) -> Iterator[Coefficients]:
-        """The input sides at which this depth and width meet the target, and the nearest misses on both sides; cost grows with pixels."""
+        """The input sides at which this depth and width meet the target, and the nearest misses on both
+        sides; cost grows with pixels."""
         pixels, step = self.baseline.network.pixels, self.baseline.rounding.resolution
         if self.bounds["resolution"] == (1.0, 1.0):
             yield Coefficients(depth, width, 1.0)
             return
         low, high = self.bounds["resolution"]
-        low, high = max(low, self.intended.resolution / 2 ** (radius / 2)), min(high, self.intended.resolution * 2 ** (radius / 2))
+        low, high = (
+            max(low, self.intended.resolution / 2 ** (radius / 2)),
+            min(high, self.intended.resolution * 2 ** (radius / 2)),
+        )
         first = max(math.ceil(low * pixels / step - 1e-9), -(-self.baseline.network.stride // step))
-        sides = [Coefficients(depth, width, k * step / pixels) for k in range(first, math.floor(high * pixels / step + 1e-9) + 1)]
+        sides = [
+            Coefficients(depth, width, k * step / pixels)
+            for k in range(first, math.floor(high * pixels / step + 1e-9) + 1)
+        ]
         start = bisect.bisect_left(sides, 1 - TOLERANCE, key=self._ratio)
         for coefficients in sides[max(0, start - 1) :]:
             yield coefficients

@@ -1,4 +1,5 @@
-"""How a network is trained: a LightningModule around it, its optimizer and schedule, averaged weights, and the final measurement."""
+"""How a network is trained: a LightningModule around it, its optimizer and schedule, averaged weights, and
+the final measurement."""
 
 import itertools
 import math
@@ -17,11 +18,16 @@ from ablation.images.splits import Images, Streamed
 from ablation.runs.config import Recipe
 from ablation.train.optimizer import make_optimizer, schedule
 
-AT_ONCE = {"cpu": 125, "cuda": 500}  # images in an evaluation: few enough for a processor's caches, enough to fill a GPU
+# Images in an evaluation: few enough for a processor's caches, enough to fill a GPU.
+AT_ONCE = {
+    "cpu": 125,
+    "cuda": 500,
+}
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy on a network; sums stay on the device until the epoch ends. `diverged` once an epoch's loss is not finite."""
+    """Cross-entropy on a network; sums stay on the device until the epoch ends. `diverged` once an epoch's
+    loss is not finite."""
 
     def __init__(self, net: nn.Module, recipe: Recipe, steps_per_epoch: int, seed: int) -> None:
         super().__init__()
@@ -33,7 +39,8 @@ class Classifier(pl.LightningModule):
         return self.net(images)
 
     def on_train_epoch_start(self) -> None:
-        # Dropout and stochastic depth: the same after a resume, others in each process of a run that is split.
+        # Dropout and stochastic depth: the same after a resume, others in each process of a run that is
+        # split.
         torch.manual_seed(1_000_003 * self.seed + self.current_epoch + (self.global_rank << 48))
         self._sums = torch.zeros(2, device=self.device)  # of losses, of right answers
         self._steps, self._seen = 0, 0
@@ -60,18 +67,26 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = make_optimizer(self.net, self.recipe)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(self.recipe, self.steps_per_epoch))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, schedule(self.recipe, self.steps_per_epoch)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
 
 class Averaging(WeightAveraging):
-    """Exponential moving average of weights and of batch-norm statistics, warmed up as min(decay, (1 + n) / (10 + n))."""
+    """Exponential moving average of weights and of batch-norm statistics, warmed up as min(decay, (1 + n) /
+    (10 + n))."""
 
     def __init__(self, decay: float) -> None:
         super().__init__()
         self.decay = decay
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any
+    ) -> None:
         """Lightning's own asks the device for the number of steps, three times a step."""
         self.update(module.net, trainer.global_step - 1)
 
@@ -80,8 +95,11 @@ class Averaging(WeightAveraging):
         """Take in the weights after one more step; count: of steps before it."""
         pairs = list(zip(_tensors(self.network), _tensors(net), strict=True))
         kept, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        torch._foreach_lerp_(kept, current, 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0)
-        for counter, newest in (pair for pair in pairs if not pair[0].is_floating_point()):  # batches seen
+        torch._foreach_lerp_(
+            kept, current, 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0
+        )
+        # Batches seen.
+        for counter, newest in (pair for pair in pairs if not pair[0].is_floating_point()):
             counter.copy_(newest)
 
     @property
@@ -96,7 +114,8 @@ def _tensors(net: nn.Module) -> Iterator[Tensor]:
 
 
 def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch norms that see the batches of all processes: torch's on GPUs, which refuses the CPU, and there `SyncedNorm`."""
+    """The network with batch norms that see the batches of all processes: torch's on GPUs, which refuses the
+    CPU, and there `SyncedNorm`."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     for module in net.modules():
@@ -106,7 +125,8 @@ def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 class SyncedNorm(nn.BatchNorm2d):
-    """Batch norm over the equal batches of all processes together; (N, C, H, W), biased variance in the norm, unbiased in the statistics."""
+    """Batch norm over the equal batches of all processes together; (N, C, H, W), biased variance in the norm,
+    unbiased in the statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -138,10 +158,14 @@ class AllSum(torch.autograd.Function):
 
 
 class GiveSignalsBack(Callback):
-    """Lightning turns SIGTERM into an exit with status 0, so that a killed run looks finished: restore the handlers there were."""
+    """Lightning turns SIGTERM into an exit with status 0, so that a killed run looks finished: restore the
+    handlers there were."""
 
     def __init__(self) -> None:
-        self.saved = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+        self.saved = {
+            number: signal.getsignal(number)
+            for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+        }
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         for number, handler in self.saved.items():
@@ -149,11 +173,13 @@ class GiveSignalsBack(Callback):
 
 
 @torch.inference_mode()
-def measure(net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None) -> tuple[float, float]:
-    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is restored.
+def measure(
+    net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None
+) -> tuple[float, float]:
+    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is
+    restored.
 
-    batch: images at once; None for what suits the device.
-    """
+    batch: images at once; None for what suits the device."""
     batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()

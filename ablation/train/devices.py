@@ -1,4 +1,5 @@
-"""Where a run computes: on the CPU, or on a GPU that it locks, so that no two runs meet on one whichever commands started them."""
+"""Where a run computes: on the CPU, or on a GPU that it locks, so that no two runs meet on one whichever
+commands started them."""
 
 import contextlib
 import ctypes
@@ -20,13 +21,15 @@ from ablation.runs.config import Execution
 
 GIB = 2**30
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in each period of so many, or `max`
+# Of a container: microseconds of CPU in each period of so many, or `max`.
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: bytes, or `max`
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one process of a run computes: the devices of the run, and which of its processes this is. The first one does the writing."""
+    """Where one process of a run computes: the devices of the run, and which of its processes this is. The
+    first one does the writing."""
 
     devices: tuple[torch.device, ...]
     rank: int = 0
@@ -43,10 +46,10 @@ class Place:
 
 
 def settle(threads: int) -> None:
-    """This process' CPU threads, and its memory: what a step has freed stays for the next one, where the C library lets us say so (glibc).
+    """This process' CPU threads, and its memory: what a step has freed stays for the next one, where the C
+    library lets us say so (glibc).
 
-    Large blocks would else go back to the kernel, which clears each page again: a tenth of a step of B0.
-    """
+    Large blocks would else go back to the kernel, which clears each page again: a tenth of a step of B0."""
     torch.set_num_threads(threads)
     with contextlib.suppress(AttributeError, OSError):
         allocator = ctypes.CDLL(None).mallopt
@@ -56,33 +59,40 @@ def settle(threads: int) -> None:
 
 @contextlib.contextmanager
 def devices_of(execution: Execution) -> Iterator[tuple[torch.device, ...]]:
-    """The devices of one run, its own while this is open: GPUs, or as many shares of them, as they become free, else the CPU.
+    """The devices of one run, its own while this is open: GPUs, or as many shares of them, as they become
+    free, else the CPU.
 
-    A share is gpu_memory, held to by torch's allocator, or the whole GPU; sweeps that run on one machine together should agree on it.
-    Raises ValueError where there are fewer GPUs than `devices`.
-    """
+    A share is gpu_memory, held to by torch's allocator, or the whole GPU; sweeps that run on one machine
+    together should agree on it. Raises ValueError where there are fewer GPUs than `devices`."""
     if not on_gpu(execution.accelerator):
         yield (torch.device("cpu"),) * execution.devices
         return
     with _taken(execution) as indices:
         if execution.gpu_memory is not None:
-            torch.cuda.set_per_process_memory_fraction(min(1.0, execution.gpu_memory / memory(indices[0])), indices[0])
+            torch.cuda.set_per_process_memory_fraction(
+                min(1.0, execution.gpu_memory / memory(indices[0])), indices[0]
+            )
         yield tuple(torch.device("cuda", index) for index in indices)
 
 
 def on_gpu(accelerator: str) -> bool:
     """Whether runs compute on GPUs; raises ValueError for gpu where there is none."""
     if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ValueError("accelerator=gpu: torch sees no CUDA device here; take accelerator=cpu or auto")
+        raise ValueError(
+            "accelerator=gpu: torch sees no CUDA device here; take accelerator=cpu or auto"
+        )
     return accelerator != "cpu" and torch.cuda.is_available()
 
 
 def capacity(execution: Execution) -> int:
-    """How many runs this machine carries at once: one for each `threads` cores, and on GPUs no more than they have shares."""
+    """How many runs this machine carries at once: one for each `threads` cores, and on GPUs no more than they
+    have shares."""
     by_cores = max(1, cores() // execution.threads)
     if not on_gpu(execution.accelerator):
         return by_cores
-    return min(by_cores, sum(shares(execution, index) for index in range(torch.cuda.device_count())))
+    return min(
+        by_cores, sum(shares(execution, index) for index in range(torch.cuda.device_count()))
+    )
 
 
 def shares(execution: Execution, index: int) -> int:
@@ -97,22 +107,33 @@ def memory(index: int) -> float:
 
 @contextlib.contextmanager
 def _taken(execution: Execution) -> Iterator[list[int]]:
-    """Lock shares for one run, all or none, spread over the GPUs; waits for them. Yields the GPUs' indices."""
+    """Lock shares for one run, all or none, spread over the GPUs; waits for them. Yields the GPUs'
+    indices."""
     folder = execution.cache / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
-    gpus = range(torch.cuda.device_count())
-    if execution.devices > len(gpus):
-        raise ValueError(f"devices={execution.devices}: torch sees {len(gpus)} GPUs here; take fewer")
-    ids = {index: torch.cuda.get_device_properties(index).uuid for index in gpus}
-    places = sorted((share, index) for index in gpus for share in range(shares(execution, index)))
+    count = torch.cuda.device_count()
+    if execution.devices > count:
+        raise ValueError(f"devices={execution.devices}: torch sees {count} GPUs here; take fewer")
+    places = _places(execution, folder, count)
     while True:
         with contextlib.ExitStack() as locks:
-            free = (index for share, index in places if _lock(locks, folder / f"{ids[index]}.{share}"))
+            free = (index for index, path in places if _lock(locks, path))
             taken = list(itertools.islice(free, execution.devices))
             if len(taken) == execution.devices:
                 yield taken
                 return
         time.sleep(1)
+
+
+def _places(execution: Execution, folder: Path, count: int) -> list[tuple[int, Path]]:
+    """(GPU, its lock) of every share: the first share of each GPU, then the second."""
+    found = []
+    for index in range(count):
+        uuid = torch.cuda.get_device_properties(index).uuid
+        found += [
+            (share, index, folder / f"{uuid}.{share}") for share in range(shares(execution, index))
+        ]
+    return [(index, path) for _, index, path in sorted(found)]
 
 
 def _lock(locks: contextlib.ExitStack, path: Path) -> bool:
@@ -125,7 +146,9 @@ def _lock(locks: contextlib.ExitStack, path: Path) -> bool:
 
 def cores() -> int:
     """CPU cores that this process may use: its affinity and, in a container, its control group's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with contextlib.suppress(OSError, ValueError):
         quota, period = QUOTA.read_text().split()
         allowed = min(allowed, max(1, int(quota) // int(period)))
@@ -133,7 +156,8 @@ def cores() -> int:
 
 
 def image_room(execution: Execution, device: torch.device) -> float:
-    """Bytes that the images of a run may take of its device: a quarter of what a run has of it, or all or nothing where `resident` says so."""
+    """Bytes that the images of a run may take of its device: a quarter of what a run has of it, or all or
+    nothing where `resident` says so."""
     if execution.resident is not None:
         return math.inf if execution.resident else 0.0
     if device.type == "cuda":
@@ -169,4 +193,6 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the GPU's allocator at its peak, or the process' resident set at its peak."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ablation.images.batches import Batches
@@ -30,8 +31,16 @@ from ablation.runs.states import finished, hold
 from ablation.theory.cost import cost
 from ablation.train.checkpoints import Atomic, resumable, save
 from ablation.train.classifier import Averaging, Classifier, GiveSignalsBack, measure, synchronised
-from ablation.train.devices import Place, device_name, devices_of, image_room, peak_memory, readers, settle
-from ablation.train.model import ConvNet
+from ablation.train.devices import (
+    Place,
+    device_name,
+    devices_of,
+    image_room,
+    peak_memory,
+    readers,
+    settle,
+)
+from ablation.train.model import net_of
 from ablation.train.processes import together
 from ablation.train.tracking import Tracker
 from ablation.train.watch import Watch, finite
@@ -44,20 +53,22 @@ class OutOfMemory(RuntimeError):
 
 
 def execute(planned: Planned, execution: Execution, wait: bool = False) -> Record:
-    """Train one network, measure it, write its record and return it; resumes from a checkpoint, and a run that is done is not trained again.
+    """Train one network, measure it, write its record and return it; resumes from a checkpoint, and a run
+    that is done is not trained again.
 
-    Raises Busy where another process trains this run; with `wait` its record is waited for. Raises OutOfMemory where a GPU or the machine
-    has too little.
-    """
+    Raises Busy where another process trains this run; with `wait` its record is waited for. Raises
+    OutOfMemory where a GPU or the machine has too little."""
     if record := finished(execution, planned.run):
         return record
     with hold(execution.runs, planned.run.id, wait):
         if record := finished(execution, planned.run):  # by whoever had the lock
             return record
-        for draft in (execution.runs / planned.run.id).glob(".*"):  # of a process that was killed while it wrote
+        folder = execution.runs / planned.run.id
+        for draft in folder.glob(".*"):  # of a process that was killed while it wrote
             draft.unlink()
         with devices_of(execution) as devices:
-            return (_attempt if len(devices) == 1 else _together)(planned, execution, Place(devices))
+            attempt = _attempt if len(devices) == 1 else _together
+            return attempt(planned, execution, Place(devices))
 
 
 def _together(planned: Planned, execution: Execution, place: Place) -> Record:
@@ -68,24 +79,41 @@ def _together(planned: Planned, execution: Execution, place: Place) -> Record:
 
 
 def _member(planned: Planned, execution: Execution, place: Place, port: int) -> Record:
-    os.environ |= {"LOCAL_RANK": str(place.rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    record = _attempt(planned, execution if place.first else dataclasses.replace(execution, wandb="disabled"), place)
+    os.environ |= {
+        "LOCAL_RANK": str(place.rank),
+        "NODE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    if not place.first:
+        execution = dataclasses.replace(execution, wandb="disabled")
+    record = _attempt(planned, execution, place)
     torch.distributed.destroy_process_group()
     return record
 
 
 @contextlib.contextmanager
 def _memory_in_words(run: Run) -> Iterator[None]:
-    """Out of memory is said with what asked for it and the way out: the batch is never made smaller silently."""
+    """Out of memory is said with what asked for it and the way out: the batch is never made smaller
+    silently."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch's CPU allocator raises a plain RuntimeError
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _for_want_of_memory(error):
             raise
         where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
         asked = f"recipe.batch_size={run.recipe.batch_size} at {run.network.pixels} px"
-        ways = "a smaller recipe.batch_size for every run of the study, or fewer runs at once (hydra.launcher.n_jobs=..., gpu_memory=...)"
+        fewer = "fewer runs at once (hydra.launcher.n_jobs=..., gpu_memory=...)"
+        ways = f"a smaller recipe.batch_size for every run of the study, or {fewer}"
         raise OutOfMemory(f"{where} ran out of memory with {asked}; take {ways}") from error
+
+
+def _for_want_of_memory(error: BaseException) -> bool:
+    """torch's allocator on the CPU, and oneDNN's, raise a plain RuntimeError."""
+    said = ("can't allocate memory", "could not create a primitive")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in str(error) for text in said
+    )
 
 
 def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
@@ -95,8 +123,12 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
         room, beside = image_room(execution, place.device), readers(execution)
         splits = load(run.data, run.network.pixels, execution.cache, run.evaluate, room, beside)
     check_digest(run.data, splits.digest, execution.runs)
-    config = {name: dataclasses.asdict(getattr(run, name)) for name in ("network", "recipe", "data")} | {"evaluate": run.evaluate}
-    config["data"] |= run.data.identity()
+    config = {
+        "network": dataclasses.asdict(run.network),
+        "recipe": dataclasses.asdict(run.recipe),
+        "data": dataclasses.asdict(run.data) | run.data.identity(),
+        "evaluate": run.evaluate,
+    }
     tracker = Tracker(planned, execution, config | {"seed": run.seed, "cost": planned.arm.cost})
     record = None
     try:
@@ -110,55 +142,110 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     return record
 
 
-def _train(planned: Planned, execution: Execution, place: Place, splits: Splits, tracker: Tracker, config: dict[str, Any], started: float) -> Record:
-    run, recipe, device, ranks = planned.run, planned.run.recipe, place.device, len(place.devices)
+def _train(
+    planned: Planned,
+    execution: Execution,
+    place: Place,
+    splits: Splits,
+    tracker: Tracker,
+    config: dict[str, Any],
+    started: float,
+) -> Record:
+    """Fit, then measure what was fitted."""
+    run, recipe, device = planned.run, planned.run.recipe, place.device
     torch.manual_seed(run.seed)
-    net = ConvNet(run.network, recipe.norm_momentum, recipe.dropout, recipe.drop_path, recipe.zero_init)
-    if ranks > 1:
+    net = net_of(run)
+    if len(place.devices) > 1:
         net = synchronised(net, device)
-    if recipe.channels_last:
-        net = net.to(memory_format=torch.channels_last)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     train, validation = splits.train.to(device), splits.validation.to(device)
     trainer: pl.Trainer
-    batches = Batches(train, recipe, run.seed, epoch=lambda: trainer.current_epoch, rank=place.rank, ranks=ranks)
+    batches = Batches(
+        train,
+        recipe,
+        run.seed,
+        epoch=lambda: trainer.current_epoch,
+        rank=place.rank,
+        ranks=len(place.devices),
+    )
     module = Classifier(net, recipe, len(batches), run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
     watch = Watch(planned, execution, place, validation, averaging, tracker, started)
+    callbacks = [averaging] if averaging else []
     with quiet():
-        trainer = pl.Trainer(
-            max_epochs=recipe.epochs,
-            accelerator=device.type,
-            devices=[one.index for one in place.devices] if device.type == "cuda" else ranks,
-            strategy="ddp" if ranks > 1 else "auto",
-            precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
-            gradient_clip_val=recipe.clip or None,
-            callbacks=[*([averaging] if averaging else []), watch, GiveSignalsBack()],
-            benchmark=device.type == "cuda",  # every batch has one shape
-            plugins=[LightningEnvironment(), Atomic()],
-            logger=tracker.logger or False,
-            log_every_n_steps=len(batches),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            default_root_dir=str(execution.runs / run.id),
-        )
+        trainer = trainer_for(run, execution, place, [*callbacks, watch], tracker, len(batches))
         trainer.fit(module, batches, ckpt_path=resumable(watch.checkpoint), weights_only=True)
-    net = (averaging.network if averaging else net).to(device)  # not the module's: a run resumed after its last epoch never gets the averages back
-    final = {name: measure(net, images, recipe.precision) for name, images in (("val", validation), ("train", train.head(len(validation))))}
+    # Not the module's: a run resumed after its last epoch never gets the averages back.
+    net = (averaging.network if averaging else net).to(device)
+    images = {"val": validation, "train": train.head(len(validation))}
     if splits.evaluation is not None:
-        final["evaluation"] = measure(net, splits.evaluation.to(device), recipe.precision)
+        images["evaluation"] = splits.evaluation.to(device)
+    final = {name: measure(net, each, recipe.precision) for name, each in images.items()}
     watch.finish(final["val"])
     if execution.keep_weights and place.first:
         save(net.state_dict(), weights_path(execution.runs, run.id))
+    return record_of(
+        planned,
+        final,
+        watch,
+        config=config,
+        status="diverged" if module.diverged else "done",
+        images_per_second=trainer.global_step * recipe.batch_size / watch.seconds,
+        peak_memory=peak_memory(device),
+        device=device_name(device),
+        devices=len(place.devices),
+        threads=execution.threads,
+        data_digest=splits.digest,
+    )
+
+
+def trainer_for(
+    run: Run,
+    execution: Execution,
+    place: Place,
+    callbacks: Sequence[Callback],
+    tracker: Tracker,
+    steps: int,
+) -> pl.Trainer:
+    """Lightning's trainer of a run, `steps` an epoch; checkpoints, progress and signals are ours."""
+    on_gpu, ranks = place.device.type == "cuda", len(place.devices)
+    return pl.Trainer(
+        max_epochs=run.recipe.epochs,
+        accelerator=place.device.type,
+        devices=[device.index for device in place.devices] if on_gpu else ranks,
+        strategy="ddp" if ranks > 1 else "auto",
+        precision="bf16-mixed" if run.recipe.precision == "bf16" else "32-true",
+        gradient_clip_val=run.recipe.clip or None,
+        callbacks=[*callbacks, GiveSignalsBack()],
+        benchmark=on_gpu,  # every batch has one shape
+        plugins=[LightningEnvironment(), Atomic()],
+        logger=tracker.logger or False,
+        log_every_n_steps=steps,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        default_root_dir=str(execution.runs / run.id),
+    )
+
+
+def record_of(
+    planned: Planned,
+    final: Mapping[str, tuple[float, float]],
+    watch: Watch,
+    **others: Any,
+) -> Record:
+    """What a run was and came to: (accuracy, loss) of each split, what was seen on the way, and the other
+    fields by name."""
+    run, real = planned.run, planned.point.realised
+    counted = cost(run.network)
     accuracy, loss = final.get("evaluation", (None, None))
-    counted, real = cost(run.network), planned.point.realised
+    val_accuracy, val_loss = final["val"]
+    train_accuracy, train_loss = final["train"]
     return Record(
         run_id=run.id,
-        status="diverged" if module.diverged else "done",
         cost=planned.arm.cost,
         depth=real.depth,
         width=real.width,
@@ -167,32 +254,27 @@ def _train(planned: Planned, execution: Execution, place: Place, splits: Splits,
         params=counted.params,
         activations=counted.activations,
         seed=run.seed,
-        epochs=recipe.epochs,
+        epochs=run.recipe.epochs,
         accuracy=accuracy,
-        val_accuracy=final["val"][0],
-        train_accuracy=final["train"][0],
+        val_accuracy=val_accuracy,
+        train_accuracy=train_accuracy,
         loss=finite(loss),
-        val_loss=finite(final["val"][1]),
-        train_loss=finite(final["train"][1]),
+        val_loss=finite(val_loss),
+        train_loss=finite(train_loss),
         seconds=watch.seconds,
         total_seconds=watch.total_seconds(),
-        images_per_second=trainer.global_step * recipe.batch_size / watch.seconds,
-        peak_memory=peak_memory(device),
-        device=device_name(device),
-        devices=ranks,
-        threads=execution.threads,
-        config=config,
         history=tuple(watch.history),
-        data_digest=splits.digest,
         versions=versions(),
         commit=commit(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **others,
     )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's harmless warnings: on torch 2.13 it asks a tree the old way; and it wants srun, which submitit has used."""
+    """Without Lightning's harmless warnings: on torch 2.13 it asks a tree the old way; and it wants srun,
+    which submitit has used."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\)")
         warnings.filterwarnings("ignore", message=".*`srun` command is available")
@@ -202,7 +284,9 @@ def quiet() -> Iterator[None]:
 @lru_cache
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    found = {name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning", "numpy")}
+    found = {
+        name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning", "numpy")
+    }
     return {"python": platform.python_version(), **found}
 
 
@@ -211,9 +295,18 @@ def commit() -> str | None:
     """The git commit of the code, with `+` where the tree differs from it; None outside a checkout."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -12,23 +12,40 @@ from ablation.runs.config import Recipe
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> Optimizer:
-    """The recipe's optimizer; weight decay acts on tensors of two and more dimensions, so never on norms and biases."""
+    """The recipe's optimizer; weight decay acts on tensors of two and more dimensions, so never on norms and
+    biases."""
     weights = [p for p in net.parameters() if p.ndim > 1]
     others = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        return torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+        )
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.momentum, 0.999))
     return TensorFlowRMSprop(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
 
 
 class TensorFlowRMSprop(Optimizer):
-    """RMSProp as in TensorFlow 1, which trained EfficientNet: epsilon inside the root, mean square started at one, learning rate
-    multiplied into the momentum buffer. torch.optim.RMSprop differs in all three and diverges with the paper's settings."""
+    """RMSProp as in TensorFlow 1, which trained EfficientNet: epsilon inside the root, mean square started at
+    one, learning rate multiplied into the momentum buffer. torch.optim.RMSprop differs in all three and
+    diverges with the paper's settings."""
 
-    def __init__(self, params: Iterable[Any], lr: float, alpha: float = 0.9, momentum: float = 0.9, eps: float = 1e-3) -> None:
-        super().__init__(params, {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": 0.0})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        alpha: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1e-3,
+    ) -> None:
+        super().__init__(
+            params,
+            {"lr": lr, "alpha": alpha, "momentum": momentum, "eps": eps, "weight_decay": 0.0},
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -44,7 +61,8 @@ class TensorFlowRMSprop(Optimizer):
             if not params:
                 continue
             grads = [p.grad for p in params]
-            squares, buffers = ([self.state[p][name] for p in params] for name in ("square", "buffer"))
+            squares = [self.state[p]["square"] for p in params]
+            buffers = [self.state[p]["buffer"] for p in params]
             if group["weight_decay"]:
                 grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
             torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - group["alpha"])
@@ -57,10 +75,10 @@ class TensorFlowRMSprop(Optimizer):
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
-    """Learning rate of a step as a fraction of its peak: linear warm-up, then cosine to 0, or exponential in a staircase.
+    """Learning rate of a step as a fraction of its peak: linear warm-up, then cosine to 0, or exponential in
+    a staircase.
 
-    The exponential clock starts at step 0, not after the warm-up, as in the released code.
-    """
+    The exponential clock starts at step 0, not after the warm-up, as in the released code."""
     warmup = recipe.warmup_epochs * steps_per_epoch
     total = recipe.epochs * steps_per_epoch
 

@@ -1,4 +1,5 @@
-"""Fresh processes for runs, from a forkserver that has torch loaded: each starts in a moment, inherits nothing, and dies alone."""
+"""Fresh processes for runs, from a forkserver that has torch loaded: each starts in a moment, inherits
+nothing, and dies alone."""
 
 import contextlib
 import itertools
@@ -12,8 +13,15 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-# And with them Hydra, torch, Lightning, and what W&B loads as its first run begins: seconds, paid once. None touches CUDA.
-PRELOAD = ["ablation.command.compose", "ablation.train.execute", "wandb", "wandb.sdk.launch", "wandb.analytics.opentelemetry"]
+# And with them Hydra, torch, Lightning, and what W&B loads as its first run begins: seconds, paid once. None
+# touches CUDA.
+PRELOAD = [
+    "ablation.command.compose",
+    "ablation.train.execute",
+    "wandb",
+    "wandb.sdk.launch",
+    "wandb.analytics.opentelemetry",
+]
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
 
@@ -21,12 +29,14 @@ class Died(RuntimeError):
     """A process ended without an answer."""
 
 
-def fresh(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], width: int) -> Iterator[tuple[int, Any]]:
-    """(i, task(*the i-th call)) as they finish, each in a fresh process, at most `width` at once; a call is drawn when its process starts.
+def fresh(
+    task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], width: int
+) -> Iterator[tuple[int, Any]]:
+    """(i, task(*the i-th call)) as they finish, each in a fresh process, at most `width` at once; a call is
+    drawn when its process starts.
 
-    A process that died, and an exception in one, stand as a `Died` in the place of the answer, and the others go on. Closing the iterator
-    ends what still runs; whatever ends this process ends them too.
-    """
+    A process that died, and an exception in one, stand as a `Died` in the place of the answer, and the others
+    go on. Closing the iterator ends what still runs; whatever ends this process ends them too."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     left = enumerate(calls)
@@ -50,7 +60,9 @@ def fresh(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], width: int
         _end([process for _, process in running.values()])
 
 
-def side_by_side(task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], width: int) -> list[Any]:
+def side_by_side(
+    task: Callable[..., Any], calls: Iterable[tuple[Any, ...]], width: int
+) -> list[Any]:
     """Every answer of `fresh`, in the order of the calls."""
     with contextlib.closing(fresh(task, calls, width)) as arriving:
         return [answer for _, answer in sorted(arriving, key=lambda pair: pair[0])]
@@ -62,7 +74,8 @@ def alone(task: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """The answers of processes that need each other, all at once; raises the first `Died` and ends the others."""
+    """The answers of processes that need each other, all at once; raises the first `Died` and ends the
+    others."""
     answers: dict[int, Any] = {}
     with contextlib.closing(fresh(task, calls, len(calls))) as arriving:
         for index, answer in arriving:
@@ -73,7 +86,8 @@ def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list
 
 
 def _body(writer: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its processes itself
+    # Ctrl-C reaches the whole group; the parent ends its processes itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         answer = task(*arguments)
@@ -106,7 +120,9 @@ def _death(code: int) -> str:
     if code >= 0:
         return f"its process ended with status {code}"
     name = signal.Signals(-code).name
-    return f"its process was killed by {name}" + (", as the kernel does when memory runs out" if name == "SIGKILL" else "")
+    return f"its process was killed by {name}" + (
+        ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+    )
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

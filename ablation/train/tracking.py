@@ -1,4 +1,5 @@
-"""Weights & Biases through Lightning's logger: a view of runs. Records are the truth; nothing is read back from here."""
+"""Weights & Biases through Lightning's logger: a view of runs. Records are the truth; nothing is read back
+from here."""
 
 import logging
 import os
@@ -24,10 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """One W&B run per training, or none; a W&B that is missing, full or away is said once and never stops or holds up a run.
+    """One W&B run per training, or none; a W&B that is missing, full or away is said once and never stops or
+    holds up a run.
 
-    Its id is the run's, so that a resumed run goes on with its own; its steps are epochs, so that a repeated one changes nothing.
-    """
+    Its id is the run's, so that a resumed run goes on with its own; its steps are epochs, so that a repeated
+    one changes nothing."""
 
     def __init__(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         self.logger: WandbLogger | None = None
@@ -45,7 +47,15 @@ class Tracker:
             name=planned.label,
             group=arm.name,
             job_type="run",
-            tags=[tag[:64] for tag in (arm.name, f"cost {arm.cost}", data.name, *([] if arm.phi is None else [f"phi {arm.phi:g}"]))],
+            tags=[
+                tag[:64]
+                for tag in (
+                    arm.name,
+                    f"cost {arm.cost}",
+                    data.name,
+                    *([] if arm.phi is None else [f"phi {arm.phi:g}"]),
+                )
+            ],
             config=dict(config) | {"rule": arm.name, "phi": arm.phi},
         )
         for metrics, axis in (("train/*", "epoch"), ("val/*", "flops")):
@@ -73,24 +83,48 @@ class Tracker:
 
 
 def _summary(record: Record) -> dict[str, Any]:
-    names = ("status", "macs", "params", "activations", "accuracy", "val_accuracy", "train_accuracy", "seconds")
+    names = (
+        "status",
+        "macs",
+        "params",
+        "activations",
+        "accuracy",
+        "val_accuracy",
+        "train_accuracy",
+        "seconds",
+    )
     return {name: getattr(record, name) for name in names if getattr(record, name) is not None}
 
 
 def begin(execution: Execution, folder: Path, **about: Any) -> "wandb.Run":
-    """A W&B run that keeps its files in `folder`/wandb: offline, or online where the server takes it now; raises what W&B raises."""
+    """A W&B run that keeps its files in `folder`/wandb: offline, or online where the server takes it now;
+    raises what W&B raises."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb  # a second of start-up, so only where it is used
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(silent=True, console="off", init_timeout=LIMIT, finish_timeout=LIMIT, x_stats_pid=os.getpid())
-    about |= {"project": execution.project, "dir": str(folder), "resume": "allow", "reinit": "finish_previous", "settings": settings}
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=LIMIT,
+        finish_timeout=LIMIT,
+        x_stats_pid=os.getpid(),
+    )
+    about |= {
+        "project": execution.project,
+        "dir": str(folder),
+        "resume": "allow",
+        "reinit": "finish_previous",
+        "settings": settings,
+    }
     if execution.wandb == "online":
         try:
             check_server()
             return wandb.init(mode="online", **about)
         except Exception as error:
-            log.warning("W&B is written offline: %s; `make wandb-sync` uploads it later", _first_line(error))
+            log.warning(
+                "W&B is written offline: %s; `make wandb-sync` uploads it later", _first_line(error)
+            )
             wandb.teardown()  # else it takes the id for one in use
     return wandb.init(mode="offline", **about)
 
@@ -105,29 +139,49 @@ def check_server() -> None:
     except urllib.error.HTTPError:
         pass  # an answer, whatever it says
     except OSError as error:
-        raise ConnectionError(f"{server} does not answer ({getattr(error, 'reason', error)})") from error
+        raise ConnectionError(
+            f"{server} does not answer ({getattr(error, 'reason', error)})"
+        ) from error
     if not wandb.login(prompt=False, verify=False):
-        raise ConnectionError(f"nobody is logged in at {server}; `wandb login`, or set WANDB_API_KEY")
+        raise ConnectionError(
+            f"nobody is logged in at {server}; `wandb login`, or set WANDB_API_KEY"
+        )
 
 
-def summarise(name: str, planned: Sequence[Planned], records: Mapping[str, Record], execution: Execution) -> None:
-    """One W&B run for a whole study, written once: a table of its runs, where rule and phi stand, and accuracy against FLOPs by rule."""
-    study = f"{name}-{digest(sorted((entry.arm.label, entry.run.id) for entry in planned))}"
+def summarise(
+    name: str, planned: Sequence[Planned], records: Mapping[str, Record], execution: Execution
+) -> None:
+    """One W&B run for a whole study, written once: a table of its runs, where rule and phi stand, and
+    accuracy against FLOPs by rule."""
+    content = sorted((entry.arm.label, entry.run.id) for entry in planned)
+    study = f"{name}-{digest(content)}"
     folder = execution.runs / "studies" / study
     if execution.wandb == "disabled" or folder.exists():
         return
-    rows = [entry.row() | {"status": records[entry.run.id].status, "accuracy": records[entry.run.id].reported} for entry in planned]
+    rows = [_row(entry, records[entry.run.id]) for entry in planned]
 
     def write() -> None:
         import wandb
 
-        about = {"id": study, "name": name, "job_type": "study", "tags": [name], "config": {"study": name, "runs": len(records)}}
-        run = begin(execution, folder, **about)
-        plain = [[str(value) if isinstance(value, list) else value for value in row.values()] for row in rows]
-        run.log({"runs": wandb.Table(list(rows[0]), plain), "accuracy against FLOPs": _chart(rows)})
+        config = {"study": name, "runs": len(records)}
+        run = begin(
+            execution, folder, id=study, name=name, job_type="study", tags=[name], config=config
+        )
+        table = wandb.Table(list(rows[0]), [_plain(row) for row in rows])
+        run.log({"runs": table, "accuracy against FLOPs": _chart(rows)})
         run.finish()
 
     _attempt(write, f"W&B has no summary of {name}")
+
+
+def _row(entry: Planned, record: Record) -> dict[str, Any]:
+    """What was planned and what came out."""
+    return entry.row() | {"status": record.status, "accuracy": record.reported}
+
+
+def _plain(row: Mapping[str, Any]) -> list[Any]:
+    """Values that a W&B table takes: no lists."""
+    return [str(value) if isinstance(value, list) else value for value in row.values()]
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -137,9 +191,13 @@ def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
     points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         points[row["rule"]][row["macs"]].append(row["accuracy"])
-    lines = {rule: sorted((macs, sum(values) / len(values)) for macs, values in line.items()) for rule, line in points.items()}
-    xs, ys = ([[point[axis] for point in line] for line in lines.values()] for axis in (0, 1))
-    return wandb.plot.line_series(xs, ys, keys=list(lines), title="Accuracy against FLOPs", xname="FLOPs (multiply-adds)")
+    costs, means = [], []
+    for line in points.values():
+        macs = sorted(line)
+        costs.append(macs)
+        means.append([sum(line[cost]) / len(line[cost]) for cost in macs])
+    title, axis = "Accuracy against FLOPs", "FLOPs (multiply-adds)"
+    return wandb.plot.line_series(costs, means, keys=list(points), title=title, xname=axis)
 
 
 def _attempt(action: Callable[[], Any], loss: str) -> bool:

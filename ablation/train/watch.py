@@ -23,10 +23,10 @@ from ablation.train.tracking import Tracker
 
 
 class Watch(Callback):
-    """At epoch ends: history, a checkpoint, progress.json for whoever looks, and W&B; validation every few epochs, on the averaged weights.
+    """At epoch ends: history, a checkpoint, progress.json for whoever looks, and W&B; validation every few
+    epochs, on the averaged weights.
 
-    seconds: spent in training epochs, those before a resume included.
-    """
+    seconds: spent in training epochs, those before a resume included."""
 
     def __init__(
         self,
@@ -38,7 +38,13 @@ class Watch(Callback):
         tracker: Tracker,
         started: float,
     ) -> None:
-        self.planned, self.place, self.validation, self.averaging, self.tracker = planned, place, validation, averaging, tracker
+        self.planned, self.place, self.validation, self.averaging, self.tracker = (
+            planned,
+            place,
+            validation,
+            averaging,
+            tracker,
+        )
         self.progress = execution.runs / planned.run.id / "progress.json"
         self.checkpoint = checkpoint_path(execution.runs, planned.run.id)
         self.history: list[dict[str, Any]] = []
@@ -52,10 +58,15 @@ class Watch(Callback):
         return {"history": self.history, "seconds": self.seconds, "before": self.total_seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history, self.seconds, self.before = state["history"], state["seconds"], state["before"]
+        self.history, self.seconds, self.before = (
+            state["history"],
+            state["seconds"],
+            state["before"],
+        )
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        for row in self.history[:-1]:  # after a resume; W&B may have lost what it had not written yet
+        # After a resume; W&B may have lost what it had not written yet.
+        for row in self.history[:-1]:
             self.track(row)
         self.publish()
 
@@ -71,7 +82,8 @@ class Watch(Callback):
         if epoch % recipe.validate_every == 0 and not over:
             net = self.averaging.network if self.averaging else module.net
             self.validated(measure(net, self.validation, recipe.precision))
-        if not module.diverged:  # a run that diverged is over; stopped before its record, it repeats its last epoch
+        # A run that diverged is over; stopped before its record, it repeats its last epoch.
+        if not module.diverged:
             trainer.save_checkpoint(self.checkpoint)
         if not over:
             self.publish()
@@ -80,7 +92,12 @@ class Watch(Callback):
         """What history says of one epoch; flops: training FLOPs up to its end."""
         run = self.planned.run
         flops = training_flops(run.network, epoch * module.steps_per_epoch * run.recipe.batch_size)
-        return {"epoch": epoch, "flops": flops, "train/loss": finite(module.train_loss), "train/accuracy": module.train_accuracy}
+        return {
+            "epoch": epoch,
+            "flops": flops,
+            "train/loss": finite(module.train_loss),
+            "train/accuracy": module.train_accuracy,
+        }
 
     def validated(self, validation: tuple[float, float]) -> None:
         """Accuracy and loss on the validation images join the newest row."""
@@ -96,7 +113,12 @@ class Watch(Callback):
         if not self.place.first:
             return
         row = self.history[-1] if self.history else {"epoch": 0}
-        about = {"label": self.planned.label, "host": platform.node(), "pid": os.getpid(), "seconds": self.total_seconds()}
+        about = {
+            "label": self.planned.label,
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "seconds": self.total_seconds(),
+        }
         with contextlib.suppress(OSError):  # only a view; the record is what must be written
             write_json(self.progress, about | {"epochs": self.planned.run.recipe.epochs, **row})
         if self.history:

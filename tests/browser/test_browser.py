@@ -1,4 +1,5 @@
-"""The page in a real browser, opened from disk: `make test-browser`. Leaves screenshots and a print in build/browser/ to be looked at."""
+"""The page in a real browser, opened from disk: `make test-browser`. Leaves screenshots and a print in
+build/browser/ to be looked at."""
 
 import base64
 import json
@@ -22,7 +23,10 @@ from ablation.show.results import Results
 from tests.conftest import ROOT
 from tests.test_page import page_of, results_of
 
-pytestmark = pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs the browser of make test-browser")
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="needs the browser of make test-browser",
+)
 QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
 POINTS = "#chart path[aria-roledescription=point]"
 PICTURES = ROOT / "build" / "browser"
@@ -32,9 +36,29 @@ PICTURES = ROOT / "build" / "browser"
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The quick study with measured steps, and two of its runs missing."""
     found = results_of(tmp_path_factory.mktemp("page"), "study=quick", without=2)
-    known = Measurement("cpu", 0, 32, 1, 32, "fp32", 0.01, 0.009, 0.011, 900.0, 890.0, 910.0, 10**6, 7, "2.13.0", "2026-01-02")
+    known = Measurement(
+        "cpu",
+        0,
+        32,
+        1,
+        32,
+        "fp32",
+        0.01,
+        0.009,
+        0.011,
+        900.0,
+        890.0,
+        910.0,
+        10**6,
+        7,
+        "2.13.0",
+        "2026-01-02",
+    )
     runs = {entry.run.id: entry.run for entry in found.wanted.planned}.values()
-    write_measurements(found.wanted.execution.runs, {step_key(run): replace(known, step_seconds=1e-9 * run.network.pixels**3) for run in runs})
+    write_measurements(
+        found.wanted.execution.runs,
+        {step_key(run): replace(known, step_seconds=1e-9 * run.network.pixels**3) for run in runs},
+    )
     return found
 
 
@@ -64,8 +88,14 @@ def page(chrome: Chrome, address: str) -> Chrome:
 
 
 def opened(chrome: Chrome, address: str, width: int = 1280, scheme: str = "light") -> Chrome:
-    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    chrome.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    chrome.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
     chrome.get(address)
     wait(chrome, lambda: points(chrome))
     return chrome
@@ -88,7 +118,8 @@ def column(table: WebElement, name: str) -> list[str]:
     """The texts of one column of a table, from top to bottom."""
     script = """
       const heads = [...arguments[0].tHead.rows[0].cells].map(cell => cell.textContent.trim());
-      return [...arguments[0].tBodies[0].rows].map(row => row.cells[heads.indexOf(arguments[1])].textContent)"""
+      const rows = [...arguments[0].tBodies[0].rows];
+      return rows.map(row => row.cells[heads.indexOf(arguments[1])].textContent)"""
     return table.parent.execute_script(script, table, name)
 
 
@@ -97,7 +128,11 @@ def test_the_page_is_quiet_and_asks_for_nothing(chrome: Chrome, address: str) ->
     opened(chrome, address)
     assert chrome.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     assert address in asked
     assert {url.split(":")[0] for url in asked} <= {"file", "data"}
     assert [url for url in asked if url.startswith("file:")] == [address]
@@ -112,10 +147,17 @@ def test_the_chart_follows_its_controls_by_keyboard(page: Chrome) -> None:
     assert "1.14M" not in drawn(page)
     assert len(points(page)) == before
     rules = page.find_elements(By.CSS_SELECTOR, "#rules input")
-    assert [rule.find_element(By.XPATH, "..").text for rule in rules] == ["width", "depth", "resolution", "compound"]
+    assert [rule.find_element(By.XPATH, "..").text for rule in rules] == [
+        "width",
+        "depth",
+        "resolution",
+        "compound",
+    ]
     rules[1].send_keys(Keys.SPACE)
     wait(page, lambda: len(points(page)) == before - 3)
-    assert not [point for point in points(page) if "depth" in str(point.get_attribute("aria-label"))]
+    assert not [
+        point for point in points(page) if "depth" in str(point.get_attribute("aria-label"))
+    ]
     rules[1].send_keys(Keys.SPACE)
     wait(page, lambda: len(points(page)) == before)
 
@@ -130,7 +172,11 @@ def test_every_rule_may_be_switched_off(page: Chrome) -> None:
 
 def test_a_point_tells_network_interval_and_seeds(page: Chrome, results: Results) -> None:
     row = results.summary[results.summary["label"] == "width phi=2"].iloc[0]
-    [point] = [point for point in points(page) if f"{100 * row['mean']:.1f}" in str(point.get_attribute("aria-label"))][:1]
+    [point] = [
+        point
+        for point in points(page)
+        if f"{100 * row['mean']:.1f}" in str(point.get_attribute("aria-label"))
+    ][:1]
     page.execute_script("document.querySelector('#chart').scrollIntoView({block: 'center'})")
     ActionChains(page).move_to_element(point).perform()
     wait(page, lambda: page.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible"))
@@ -150,19 +196,32 @@ def test_arrow_keys_and_a_tap_choose_a_mean(page: Chrome, results: Results) -> N
     page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     assert told.text == first
     row = results.summary[results.summary["label"] == "depth phi=2"].iloc[0]
-    [mark] = [point for point in points(page) if str(point.get_attribute("aria-label")).startswith("depth phi=2")]
+    [mark] = [
+        point
+        for point in points(page)
+        if str(point.get_attribute("aria-label")).startswith("depth phi=2")
+    ]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
     box = page.execute_script("return arguments[0].getBoundingClientRect().toJSON()", mark)
     finger = ActionBuilder(page, mouse=PointerInput("touch", "finger"))
-    finger.pointer_action.move_to_location(round(box["right"]), round(box["top"])).pointer_down().pointer_up()
+    finger.pointer_action.move_to_location(
+        round(box["right"]), round(box["top"])
+    ).pointer_down().pointer_up()
     finger.perform()
     wait(page, lambda: told.text.startswith("depth phi=2"))
-    assert f"mean {100 * row['mean']:.1f} %, 95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %" in told.text
+    assert (
+        f"mean {100 * row['mean']:.1f} %, 95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %"
+        in told.text
+    )
 
 
 def test_a_table_sorts_by_keyboard_and_by_click(page: Chrome) -> None:
     table = page.find_element(By.CSS_SELECTOR, "section[aria-labelledby=runs] table")
-    head = next(button for button in table.find_elements(By.CSS_SELECTOR, "thead button") if button.text.startswith("evaluation"))
+    head = next(
+        button
+        for button in table.find_elements(By.CSS_SELECTOR, "thead button")
+        if button.text.startswith("evaluation")
+    )
     before = column(table, "evaluation")
     known = sorted((text for text in before if text), key=lambda text: float(text.rstrip("%")))
     assert before.count("") == 2 and before != [*known, "", ""]
@@ -179,28 +238,45 @@ def test_a_table_sorts_by_keyboard_and_by_click(page: Chrome) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_nothing_leaves_the_screen_and_figures_stay_light(chrome: Chrome, address: str, width: int, scheme: str) -> None:
+def test_nothing_leaves_the_screen_and_figures_stay_light(
+    chrome: Chrome, address: str, width: int, scheme: str
+) -> None:
     opened(chrome, address, width, scheme)
     for details in chrome.find_elements(By.TAG_NAME, "details"):
         chrome.execute_script("arguments[0].open = true", details)
     assert chrome.execute_script("return document.documentElement.scrollWidth") <= width
-    ground = chrome.execute_script("return getComputedStyle(document.documentElement).backgroundColor")
+    ground = chrome.execute_script(
+        "return getComputedStyle(document.documentElement).backgroundColor"
+    )
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
-    cards = chrome.execute_script("return [...document.querySelectorAll('.card')].map(card => getComputedStyle(card).backgroundColor)")
+    cards = chrome.execute_script(
+        "return [...document.querySelectorAll('.card')].map(card => getComputedStyle(card).backgroundColor)"
+    )
     assert len(cards) > 5 and set(cards) == {"rgb(255, 255, 255)"}
     for details in chrome.find_elements(By.TAG_NAME, "details"):
         chrome.execute_script("arguments[0].open = false", details)
     height = chrome.execute_script("return document.documentElement.scrollHeight")
     clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    keep(f"{width}-{scheme}.png", chrome.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}))
+    keep(
+        f"{width}-{scheme}.png",
+        chrome.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}
+        ),
+    )
 
 
 def test_a_print_holds_the_figures_and_no_controls(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    shown = "return [...document.querySelectorAll(arguments[0])].map(element => element.offsetParent !== null)"
+    shown = (
+        "return [...document.querySelectorAll(arguments[0])].map(element => element.offsetParent !== "
+        "null)"
+    )
     assert set(page.execute_script(shown, "figure img, .verdicts, pre")) == {True}
     assert set(page.execute_script(shown, "nav, #axes, #chart")) == {False}
-    assert keep("print.pdf", page.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})).startswith(b"%PDF")
+    assert keep(
+        "print.pdf",
+        page.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69}),
+    ).startswith(b"%PDF")
 
 
 def keep(name: str, answer: dict[str, str]) -> bytes:

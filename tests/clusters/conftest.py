@@ -1,4 +1,5 @@
-"""Sweeps as a person starts them: in processes of their own, here from a temporary folder, which holds the records."""
+"""Sweeps as a person starts them: in processes of their own, here from a temporary folder, which holds the
+records."""
 
 import json
 import os
@@ -13,7 +14,14 @@ import pytest
 
 from tests.conftest import ROOT, TINY
 
-UNEQUAL = ("seconds", "total_seconds", "images_per_second", "peak_memory", "finished")  # between two trainings of one run
+# Between two trainings of one run.
+UNEQUAL = (
+    "seconds",
+    "total_seconds",
+    "images_per_second",
+    "peak_memory",
+    "finished",
+)
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -25,8 +33,22 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
 
     def begin(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "ablation.run", *words]
-        environment = {**os.environ, "ABLATION_CACHE": str(cache), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        environment = {
+            **os.environ,
+            "ABLATION_CACHE": str(cache),
+            "PYTHONWARNINGS": "ignore",
+            "PYTHONPATH": str(ROOT),
+        }
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
         return started[-1]
 
     yield begin
@@ -37,7 +59,10 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
 
 def training(epochs: int) -> tuple[str, ...]:
     """As TINY, for as many epochs as it takes to disturb it."""
-    return (*(word for word in TINY if not word.startswith("recipe.epochs")), f"recipe.epochs={epochs}")
+    return (
+        *(word for word in TINY if not word.startswith("recipe.epochs")),
+        f"recipe.epochs={epochs}",
+    )
 
 
 def output(process: subprocess.Popen[str], status: int = 0) -> str:
@@ -63,4 +88,7 @@ def progress(runs: Path) -> dict[str, Any]:
 def records(runs: Path) -> dict[int, dict[str, Any]]:
     """Records by seed, without what two trainings of one run differ in."""
     found = [json.loads(path.read_text()) for path in runs.glob("*/record.json")]
-    return {record["seed"]: {name: value for name, value in record.items() if name not in UNEQUAL} for record in found}
+    return {
+        record["seed"]: {name: value for name, value in record.items() if name not in UNEQUAL}
+        for record in found
+    }

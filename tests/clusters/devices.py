@@ -22,7 +22,11 @@ class DeviceLog(Callback):
         self.start = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        content = {"device": os.environ["CUDA_VISIBLE_DEVICES"], "start": self.start, "end": time.time()}
+        content = {
+            "device": os.environ["CUDA_VISIBLE_DEVICES"],
+            "start": self.start,
+            "end": time.time(),
+        }
         (self.folder / f"{config.hydra.job.num}.json").write_text(json.dumps(content))
 
 
@@ -31,6 +35,10 @@ def assert_each_its_own(folder: Path, jobs: int, devices: set[str]) -> None:
     seen = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     assert len(seen) == jobs
     assert {job["device"] for job in seen} == devices
-    together = [(one, two) for one, two in itertools.combinations(seen, 2) if one["start"] < two["end"] and two["start"] < one["end"]]
+    together = [
+        (one, two)
+        for one, two in itertools.combinations(seen, 2)
+        if one["start"] < two["end"] and two["start"] < one["end"]
+    ]
     assert together
     assert all(one["device"] != two["device"] for one, two in together)

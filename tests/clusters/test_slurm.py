@@ -10,8 +10,16 @@ from tests.clusters.conftest import Start, output, progress, records, training, 
 from tests.clusters.devices import assert_each_its_own
 from tests.conftest import TINY
 
-pytestmark = pytest.mark.skipif("ablation-slurm" not in os.environ.get("SLURM_CONF", ""), reason="needs the cluster of make test-slurm")
-SLURM = ("-m", "hydra/launcher=slurm", "hydra.launcher.timeout_min=9")  # up to 10 minutes submitit takes every signal for the time limit
+pytestmark = pytest.mark.skipif(
+    "ablation-slurm" not in os.environ.get("SLURM_CONF", ""),
+    reason="needs the cluster of make test-slurm",
+)
+# Up to 10 minutes submitit takes every signal for the time limit.
+SLURM = (
+    "-m",
+    "hydra/launcher=slurm",
+    "hydra.launcher.timeout_min=9",
+)
 
 
 def slurm(*words: str) -> str:
@@ -25,14 +33,19 @@ def queue(*states: str) -> list[str]:
 
 
 def test_a_sweep_completes_and_each_job_has_its_own_gpu(start: Start, tmp_path: Path) -> None:
-    log = ["+hydra.callbacks.devices._target_=tests.clusters.devices.DeviceLog", f"+hydra.callbacks.devices.folder={tmp_path}"]
+    log = [
+        "+hydra.callbacks.devices._target_=tests.clusters.devices.DeviceLog",
+        f"+hydra.callbacks.devices.folder={tmp_path}",
+    ]
     text = output(start(*SLURM, "seed=0,1,2,3", *TINY, *log))
     assert "4 of 4 runs done" in text
     assert sorted(records(tmp_path / "runs")) == [0, 1, 2, 3]
     assert_each_its_own(tmp_path, jobs=4, devices={"0", "1"})
 
 
-def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start: Start, tmp_path: Path) -> None:
+def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(
+    start: Start, tmp_path: Path
+) -> None:
     """USR2 is what Slurm sends before the time limit; here it comes without the wait."""
     undisturbed = start(*training(800), "runs=undisturbed")
     sweep = start(*SLURM, "seed=0", *training(800))
@@ -44,7 +57,14 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start:
 
     wait_for(lambda: past(10))
     [job] = queue("RUNNING")
-    slurm("sbatch", "--wait", "--partition=high", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
+    slurm(
+        "sbatch",
+        "--wait",
+        "--partition=high",
+        "--gpus-per-node=2",
+        "--output=/dev/null",
+        "--wrap=true",
+    )
     wait_for(lambda: queue("RUNNING"))
     stopped = progress(runs)["epoch"]
     wait_for(lambda: past(stopped + 10))
@@ -59,15 +79,23 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(start:
     assert records(runs) == records(tmp_path / "undisturbed")
 
 
-def test_after_scancel_the_same_command_finishes_only_that_run(start: Start, tmp_path: Path) -> None:
+def test_after_scancel_the_same_command_finishes_only_that_run(
+    start: Start, tmp_path: Path
+) -> None:
     runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(150))
     sweep = start(*words)
     wait_for(lambda: len(queue("RUNNING")) == 2 and progress(runs)["epoch"] > 0)
     cancelled = queue("RUNNING")[0]
     slurm("scancel", cancelled)
     text = output(sweep, status=1)
-    assert "1 of 3 runs are missing" in text and f"Slurm's job {cancelled} ended without an answer (CANCELLED" in text
-    assert "this trains the rest: python -m ablation.run -m" in text and "hydra/launcher=slurm" in text.splitlines()[-1]
+    assert (
+        "1 of 3 runs are missing" in text
+        and f"Slurm's job {cancelled} ended without an answer (CANCELLED" in text
+    )
+    assert (
+        "this trains the rest: python -m ablation.run -m" in text
+        and "hydra/launcher=slurm" in text.splitlines()[-1]
+    )
     wait_for(lambda: not queue())
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*/record.json")}
     assert len(written) == 2

@@ -1,7 +1,8 @@
-"""Training steps of B0 by our definition and by timm's and torchvision's, in turn: `make bench-oracle`, in the environment of `make oracle`.
+"""Training steps of B0 by our definition and by timm's and torchvision's, in turn: `make bench-oracle`, in
+the environment of `make oracle`.
 
-Theirs as they come and in the memory format that suits them best; ours as a run trains it. All have the same optimizer, drop rates and random
-batch, and give the same logits from the same weights before they are timed.
+Theirs as they come and in the memory format that suits them best; ours as a run trains it. All have the same
+optimizer, drop rates and random batch, and give the same logits from the same weights before they are timed.
 """
 
 import dataclasses
@@ -23,8 +24,14 @@ from tests.oracle.libraries import theirs
 
 BATCH, PIXELS, STEPS, ROUNDS = 128, 64, 2, 5
 # Dropout and drop path that each library's own constructor sets.
-DROPS: Mapping[str, tuple[float, float]] = {"timm/efficientnet_b0": (0.0, 0.0), "torchvision/efficientnet_b0": (0.2, 0.2)}
-FORMATS: Mapping[str, torch.memory_format] = {"as it comes": torch.contiguous_format, "channels_last": torch.channels_last}
+DROPS: Mapping[str, tuple[float, float]] = {
+    "timm/efficientnet_b0": (0.0, 0.0),
+    "torchvision/efficientnet_b0": (0.2, 0.2),
+}
+FORMATS: Mapping[str, torch.memory_format] = {
+    "as it comes": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
 
 
 def contenders(name: str) -> dict[str, nn.Module]:
@@ -70,15 +77,23 @@ def compare(name: str) -> dict[str, Benchmark]:
     images, labels = torch.randn(BATCH, 3, PIXELS, PIXELS), torch.randint(1000, (BATCH,))
     nets = contenders(name)
     check_logits(nets, images[:8])
-    formats = {kind: images.to(memory_format=FORMATS.get(kind, torch.channels_last)) for kind in nets}
-    ours, plain, last = in_turn(ROUNDS, *(stepping(net, formats[kind], labels) for kind, net in nets.items()))
+    formats = {
+        kind: images.to(memory_format=FORMATS.get(kind, torch.channels_last)) for kind in nets
+    }
+    ours, plain, last = in_turn(
+        ROUNDS, *(stepping(net, formats[kind], labels) for kind, net in nets.items())
+    )
     best = max((plain, last), key=statistics.median)
     kind = "channels_last" if best is last else "as it comes"
     what = f"training B0 at {PIXELS} px, batch {BATCH}, threads={torch.get_num_threads()}"
     library = name.split("/")[0]
     return {
-        f"{library}, as it comes": Benchmark(what, "images/s", ours, f"{library}'s definition, as it comes", plain, goal=1.3),
-        f"{library}, best": Benchmark(what, "images/s", ours, f"{library}'s definition, {kind}", best, goal=1.0),
+        f"{library}, as it comes": Benchmark(
+            what, "images/s", ours, f"{library}'s definition, as it comes", plain, goal=1.3
+        ),
+        f"{library}, best": Benchmark(
+            what, "images/s", ours, f"{library}'s definition, {kind}", best, goal=1.0
+        ),
     }
 
 
@@ -86,7 +101,12 @@ def main() -> None:
     """Compare with both libraries and add what is found to the device's file."""
     torch.set_num_threads(1)
     device = device_name(torch.device("cpu"))
-    about = {"device": device, "cores": cores(), "torch": torch.__version__, "measured": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {
+        "device": device,
+        "cores": cores(),
+        "torch": torch.__version__,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     for name in DROPS:
         found = {key: dataclasses.replace(value, **about) for key, value in compare(name).items()}
         write_benchmarks(Path("results"), device, found)

@@ -1,4 +1,5 @@
-"""Logits of our modules with converted weights against timm's and torchvision's own modules: `make oracle`, an environment of its own."""
+"""Logits of our modules with converted weights against timm's and torchvision's own modules: `make oracle`,
+an environment of its own."""
 
 import importlib.util
 import random
@@ -18,7 +19,11 @@ if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is N
 from tests.oracle.libraries import theirs as module_of  # noqa: E402
 
 NAMES = [
-    *(f"{library}/efficientnet_{variant}" for library in LIBRARIES for variant in ("b0", "b2", "b5")),
+    *(
+        f"{library}/efficientnet_{variant}"
+        for library in LIBRARIES
+        for variant in ("b0", "b2", "b5")
+    ),
     "timm/mobilenetv1_100",
     "timm/mobilenetv2_100",
     "timm/resnet50",
@@ -60,4 +65,6 @@ def test_logits_are_the_librarys_own(name: str) -> None:
 def test_epsilons_are_the_librarys_own(name: str) -> None:
     with torch.device("meta"):
         module = module_of(name)
-    assert {layer.eps for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)} == {network_of(name).norm_epsilon}
+    assert {layer.eps for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)} == {
+        network_of(name).norm_epsilon
+    }
