@@ -213,3 +213,51 @@ def test_own_configs_stand_where_hydra_takes_them() -> None:
         "data.name=a/b",
     ]
     assert arguments(["--cfg", "job", "-cd", "tests"]) == ["--cfg", "job", own]
+
+
+UGLY = [
+    "café",
+    "José/läufe",
+    "photos (1)",
+    "run=3",
+    "a,b",
+    "it's",
+    'say "x"',
+    "a {b} [c]",
+    "1e5",
+    "true",
+]
+
+
+@pytest.mark.parametrize("name", UGLY)
+def test_a_path_is_a_path_whatever_is_in_it(name: str, tmp_path: Path) -> None:
+    """No grammar reads it, and a comma in it sweeps over nothing."""
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    words = [f"{key}={folder}" for key in ("runs", "results", "cache")]
+    with hydra():
+        wanted = plan(arguments(["phi=0", *words]))
+        here = plan(arguments(["phi=0", f"runs={name}"]))
+        own = compose("config", arguments([f"data.path={folder}"]))
+    assert len(wanted.planned) == 1
+    assert wanted.execution.runs == wanted.results == wanted.execution.cache == folder
+    assert here.execution.runs == Path(name)
+    assert (own.data.name, own.data.path) == ("custom", str(folder))
+
+
+def test_paths_of_images_are_swept_unless_there_is_one_of_that_name(tmp_path: Path) -> None:
+    pair = f"data.path={tmp_path / 'a'},{tmp_path / 'é'}"
+    [_, swept] = arguments([pair])
+    assert swept == f'data.path="{tmp_path / "a"}","{tmp_path / "é"}"'
+    (tmp_path / "a,b").mkdir()
+    [_, one] = arguments([f"data.path={tmp_path / 'a,b'}"])
+    assert one == f'data.path="{tmp_path / "a,b"}"'
+
+
+def test_an_exponent_needs_no_dot() -> None:
+    """YAML 1.1 takes 5e-1 for a word."""
+    with hydra():
+        [short], [long] = plan(["phi=5e-1"]).planned, plan(["phi=0.5"]).planned
+        [small] = plan(["recipe.weight_decay=1e-5", "phi=0"]).planned
+    assert short.run.id == long.run.id
+    assert small.run.recipe.weight_decay == 0.00001

@@ -14,8 +14,10 @@ from ablation.command.planning import Plan, plan
 from ablation.door import hydra
 from ablation.images.splits import resize
 from ablation.measure.outlook import table
+from ablation.report import drawings_of, write_fitted
 from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
+from ablation.show.results import Results
 from ablation.theory.baselines import MINI
 from ablation.theory.cost import cost
 from tests.test_run_identity import some_record
@@ -260,3 +262,60 @@ def test_costs_have_lines_of_their_own(tmp_path: Path) -> None:
         ["depth", "1", "nominal"],
         ["depth", "1", "matched"],
     ]
+
+
+# ---------------------------------------------------------------- what is a search; names of settings
+
+
+def test_a_search_of_few_candidates_is_one(tmp_path: Path) -> None:
+    """It says so itself: a map and the fitted triple do not depend on how many candidates there are."""
+    words = [
+        "study=grid-search",
+        "study.grid.step=0.3",
+        "study.grid.epochs=[1]",
+        f"runs={tmp_path}",
+        f"results={tmp_path}",
+    ]
+    wanted = planned(*words)
+    assert wanted.search
+    assert len({entry.arm.name for entry in wanted.planned}) <= 8
+    finish(wanted)
+    results = Results.of(wanted)
+    [drawing] = drawings_of(results)
+    assert drawing.name == "grid"
+    assert len(results.shown(drawing)) == len({entry.arm.name for entry in wanted.planned})
+    assert results.findings == []
+    results.folder.mkdir()
+    [(title, path)] = write_fitted(results)
+    assert title.startswith("Best triple")
+    assert yaml.safe_load(Path(path).read_text()).keys() == {"alpha", "beta", "gamma"}
+
+
+def test_many_rules_at_one_phi_are_no_search(tmp_path: Path) -> None:
+    rules = [f"{{name: rule{n}, alpha: 1.{n}, beta: 1.1, gamma: 1.1}}" for n in range(1, 7)]
+    words = [
+        "study=quick",
+        "cost=nominal",
+        f"study.rules=[depth,width,resolution,compound,{','.join(rules)}]",
+        "study.phis=[1]",
+        "study.seeds=[0,1]",
+        f"runs={tmp_path}",
+    ]
+    wanted = planned(*words)
+    assert not wanted.search
+    finish(wanted)
+    assert Results.of(wanted).findings
+
+
+@pytest.mark.parametrize(
+    ("override", "settings"),
+    [
+        ("recipe.learning_rate=0.5,1.5", ["learning_rate=0.5", "learning_rate=1.5"]),
+        ("recipe.weight_decay=1e-5,1e-4", ["weight_decay=1e-05", "weight_decay=0.0001"]),
+        ("recipe.epochs=2,3", ["epochs=2", "epochs=3"]),
+    ],
+)
+def test_a_swept_setting_keeps_its_whole_value(override: str, settings: list[str]) -> None:
+    entries = planned(override, "seed=0,1").planned
+    assert list(dict.fromkeys(entry.setting for entry in entries)) == settings
+    assert len({entry.run.id for entry in entries}) == 4

@@ -79,7 +79,8 @@ def stage_table(name: str, table: Any) -> Baseline:
     """A user's own baseline: the fields of `Network` without classes, which are the data's; a list of
     `Stage`; `Rounding`, or that of mini.
 
-    Raises ValueError for whatever is wrong with it, naming the value."""
+    Raises ValueError for whatever is wrong with it, naming the value.
+    """
     if name in BASELINES:
         raise ValueError(f"{name} is the name of a baseline that ships; give the file another")
     if not isinstance(table, dict) or not all(
@@ -197,7 +198,7 @@ def execution(cfg: DictConfig) -> Execution:
     return build(
         Execution,
         {
-            "runs": Path(str(cfg.runs)),
+            "runs": Path(str(cfg.runs)).expanduser(),
             "cache": Path(str(cfg.cache)).expanduser(),
             "threads": cfg.threads,
             "accelerator": str(cfg.accelerator),

@@ -1,7 +1,6 @@
 """Overrides: as people type them, and as a launcher's job needs them."""
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,24 +8,44 @@ from pathlib import Path
 from ablation.runs.arms import Arm
 from ablation.theory.scaling import RULES, Rule
 
+# Choices that settings imply.
+IMPLIED = (
+    ("data", "custom", {"data.name", "data.path"}),
+    ("baseline", "file", {"baseline.path"}),
+)
+PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache")
+# What Hydra takes for text as it stands.
+PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
+
 
 def arguments(words: Sequence[str]) -> list[str]:
-    """Overrides as typed, and before them the choices that they imply: a name or path of images means
-    data=custom, a table's baseline=file.
+    """Overrides as typed, with paths quoted for Hydra, and before them the choices that they imply: a name or
+    path of images means data=custom, a table's baseline=file.
 
     --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
-    and printed command has it."""
+    and printed command has it.
+    """
     words, implied = _own_configs(words)
-    given = {word.split("=")[0].lstrip("+") for word in words}
+    words = [_path_quoted(word) for word in words]
+    given = {key_of(word) for word in words}
     chosen = given | ({"data"} if "size" in given else set())
-    for group, choice, keys in (
-        ("data", "custom", {"data.name", "data.path"}),
-        ("baseline", "file", {"baseline.path"}),
-    ):
-        implied += [f"{group}={choice}"] if given & keys and group not in chosen else []
+    for group, choice, keys in IMPLIED:
+        if given & keys and group not in chosen:
+            implied.append(f"{group}={choice}")
     # Hydra wants its flags on one side.
     first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))
     return [*words[:first], *implied, *words[first:]]
+
+
+def _path_quoted(word: str) -> str:
+    """An override of a path whose value no grammar reads: a comma in it sweeps over sets of images alone, and
+    only where that path does not exist."""
+    key, _, value = word.partition("=")
+    if key not in PATHS or PLAIN.fullmatch(value) or value[:1] in ("", '"', "'") or "${" in value:
+        return word
+    if key == "data.path" and "," in value and not Path(value).expanduser().exists():
+        return f"{key}={','.join(quoted(part) for part in value.split(','))}"
+    return f"{key}={quoted(value)}"
 
 
 def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -45,7 +64,7 @@ def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
             f"--config-dir {flags.config_dir}: no such folder; it should hold groups of your own, such as "
             "recipe/mine.yaml"
         )
-    return rest, [f"hydra.searchpath=[{json.dumps(flags.config_dir)}]"]
+    return rest, [f"hydra.searchpath=[{quoted(flags.config_dir)}]"]
 
 
 SET_BY_STUDY = ("scaling", "phi", "seed")  # what a study gives itself

@@ -2,7 +2,8 @@
 
 A study is composed once and expanded in Python, and once more for each part that adds overrides of its own;
 `-m` overrides are composed once per combination. A study may grow: what a search trains next follows from the
-records of what it trained before."""
+records of what it trained before.
+"""
 
 import itertools
 import shlex
@@ -48,7 +49,8 @@ class Plan:
 
     follows: what the study will train after these runs, chosen by their records; "" where this is all. after:
     the overrides of studies whose records this one follows from. search: whether it is a grid search, whose
-    arms are candidates and no rules to compare."""
+    arms are candidates and no rules to compare.
+    """
 
     name: str
     jobs: tuple[Job, ...]
@@ -96,7 +98,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         name=cfg.study.name or "sweep",
         jobs=_distinct(jobs),
         execution=execution(cfg),
-        results=Path(str(cfg.results)),
+        results=Path(str(cfg.results)).expanduser(),
         format=cfg.format,
         command=shlex.join(overrides),
         follows=study.follows if study else "",
@@ -304,7 +306,8 @@ def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
     """A study at the size asked for: `small`, as it stands, or with what the file says under that size in its
     place.
 
-    Raises ValueError for a size that the study does not have, and for a word that no study knows."""
+    Raises ValueError for a size that the study does not have, and for a word that no study knows.
+    """
     one_of("size", size, ("small", *SIZES))
     own = {name: study[name] for name in SIZES if study[name]}
     if size not in ("small", *own):

@@ -160,7 +160,8 @@ def time_left(states: Iterable[tuple[Planned, State]], at_once: int = 1) -> str:
     """Minutes and seconds until all is done: the training FLOPs ahead by those a second so far, with as many
     runs at once as there are now, or `at_once` where that is more.
 
-    Empty where nothing has been measured yet. Failed runs are not waited for."""
+    Empty where nothing has been measured yet. Failed runs are not waited for.
+    """
     states = list(states)
     known = [
         (

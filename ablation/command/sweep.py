@@ -89,7 +89,8 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     chosen by the overrides `launcher`.
 
     Success is read from the records, never from exit states. A study that grows with its records is trained
-    stage after stage. Raises Incomplete after everything that could be done is done."""
+    stage after stage. Raises Incomplete after everything that could be done is done.
+    """
     wanted = plan(words)
     if wanted.execution.devices > 1:
         way_out = (

@@ -20,7 +20,8 @@ class Batches:
     the device.
 
     Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of
-    `ranks` processes that train one network together, each takes its part of every batch."""
+    `ranks` processes that train one network together, each takes its part of every batch.
+    """
 
     def __init__(
         self,

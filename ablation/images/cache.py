@@ -75,7 +75,8 @@ def decoded(data: Data, cache: Path) -> Path:
     """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
     *-labels.npy, about.json.
 
-    Two processes that want it at the same time share the work of one."""
+    Two processes that want it at the same time share the work of one.
+    """
     folder, source = _place(data, cache)
     if (folder / "about.json").exists():
         return folder
@@ -135,7 +136,8 @@ def check_digest(data: Data, found: str, runs: Path) -> None:
     run finds others.
 
     `shapes` is exempt: its identity is its generator's version, and another processor may round a pixel
-    otherwise."""
+    otherwise.
+    """
     if data.name == "shapes":
         return
     path = runs / "data" / f"{digest(data.identity())}.json"

@@ -3,7 +3,8 @@ for the paper.
 
 A class is a silhouette (circle with radial harmonic k = 2, 3 or 5) filled with a texture (stripes, checks,
 rings, grid): telling the 12 classes apart takes the whole outline and the fine texture, so receptive field,
-number of features and pixels all matter by design."""
+number of features and pixels all matter by design.
+"""
 
 import math
 import os
@@ -51,7 +52,8 @@ def render(
     whatever the count.
 
     Classes are balanced and come in random order. Each chunk of images has its own generator, seeded by
-    (seed, split, chunk)."""
+    (seed, split, chunk).
+    """
     seeds = [(seed, list(SIZES).index(split), chunk) for chunk in range(math.ceil(count / CHUNK))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         images, labels = zip(

@@ -38,7 +38,8 @@ def decode(data: Data, folder: Path) -> None:
 
     Raises ValueError, each in one line with what to do, for: a file that cannot be read, missing splits or
     columns, images that do not decode (counted, the first named), labels outside the classes, and images
-    smaller than native size without upsample."""
+    smaller than native size without upsample.
+    """
     source = open_source(data)
     image, label = columns(data, source[data.train])
     train, evaluation = _official_splits(data, source)
@@ -207,7 +208,8 @@ def describe(values: Mapping[str, Any]) -> dict[str, int]:
     """classes and native of a data set whose config leaves them open: its label names, and the header of
     every training image.
 
-    native is the 10th percentile of shorter sides in pixels. values: the fields of `Data`."""
+    native is the 10th percentile of shorter sides in pixels. values: the fields of `Data`.
+    """
     import datasets
     from PIL import Image
 

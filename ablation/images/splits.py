@@ -121,7 +121,8 @@ def load(
     """The three splits at `pixels` from the cache of decoded images, which is filled first where needed.
 
     Together they are held in memory where they take at most `room` bytes, else streamed. Raises ValueError
-    for sizes that the source does not have, and for whatever is wrong with the source (see `decode`)."""
+    for sizes that the source does not have, and for whatever is wrong with the source (see `decode`).
+    """
     data.check_pixels(pixels)
     folder = decoded(data, cache)
     chosen = {

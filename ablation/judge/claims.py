@@ -2,7 +2,8 @@
 for.
 
 Which networks a question compares follows from the plan, never from an accuracy. Accuracies are in points,
-hundredths; a positive contrast agrees with the paper."""
+hundredths; a positive contrast agrees with the paper.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,8 @@ class Entrant:
     """A network as one arm of the study asks for it: a row of the frame without its seed.
 
     phi and budget are NaN where there is none, step_seconds and step_bytes where nobody measured them alone.
-    place: of its network in the sample. diverged, missing: counts of its runs."""
+    place: of its network in the sample. diverged, missing: counts of its runs.
+    """
 
     baseline: str
     setting: str
@@ -96,7 +98,8 @@ class Asked:
     """What a claim asks of a scope.
 
     questions: a family for Holm. together: those of them that it says hold together, reported as `subject`.
-    impossible: comparisons that the frame cannot make, with the reason."""
+    impossible: comparisons that the frame cannot make, with the reason.
+    """
 
     questions: Sequence[Question]
     together: Sequence[Question] = ()

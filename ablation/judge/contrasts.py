@@ -2,7 +2,8 @@
 replication.
 
 Arrays may carry leading axes: one sample is the common case, thousands of simulated ones the test of it
-(ablation.judge.simulate)."""
+(ablation.judge.simulate).
+"""
 
 import math
 from collections.abc import Sequence
@@ -252,7 +253,8 @@ def least(estimates: Sequence[Estimate], level: float = LEVEL) -> tuple[Floats, 
     """The smallest of several effects and an interval for the smallest true one.
 
     It lies above the smallest lower bound, since all of them do (an intersection-union test, Berger 1982:
-    nothing to adjust), and below every upper bound, where any may fail, so these share the error."""
+    nothing to adjust), and below every upper bound, where any may fail, so these share the error.
+    """
     shared = 1 - (1 - level) / len(estimates)
     effects = np.stack([estimate.effect for estimate in estimates])
     lows = np.stack([estimate.bounds(level)[0] for estimate in estimates])
@@ -277,7 +279,8 @@ def detectable(error: float, freedom: float, level: float = LEVEL, chance: float
     freedom.
 
     For two networks of a complete study: error = deviation * sqrt(2 / seeds), freedom = (networks - 1)(seeds
-    - 1)."""
+    - 1).
+    """
     if not (error > 0 and freedom >= 1):
         return math.nan
     most = 5 * float(stats.t.ppf((1 + level) / 2, freedom))

@@ -48,7 +48,8 @@ class Finding:
     standard error and degrees of freedom, NaN where there is none; n: seeds of the least replicated network,
     0 for what needs none. p: of no effect, adjusted by Holm's method for the claim's questions in its scope;
     the interval is not adjusted. seeds: how many would settle an inconclusive finding, infinite above
-    contrasts.MOST_SEEDS, NaN for other verdicts."""
+    contrasts.MOST_SEEDS, NaN for other verdicts.
+    """
 
     claim: str
     statement: str

@@ -41,7 +41,8 @@ def frame(
 
     measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds,
     step_bytes and step_device, NaN for a network that was not measured; without it there are no such columns.
-    A record's own seconds serve only for progress: runs share a machine."""
+    A record's own seconds serve only for progress: runs share a machine.
+    """
     rows = []
     for entry in planned:
         record = records.get(entry.run.id)
@@ -66,7 +67,8 @@ def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
     among theirs.
 
     Arms that share a run are one network, so that the run counts once. Networks without a run have a place,
-    too."""
+    too.
+    """
     places: dict[str, int] = {}  # by run
     arms = table.groupby([*ARM, "cost"], sort=False)["run_id"].unique()
     for place, runs in enumerate(arms):

@@ -20,7 +20,8 @@ def ranking(rung: pd.DataFrame) -> pd.DataFrame:
     Columns: rule (of those candidates the one nearest to what was built), candidates (all their names), mean
     accuracy over seeds; behind, low, high: how far it is behind the best, with the t interval of
     statistics.Sample (NaN for the best itself); kept: in the better half, or not distinguishable from the
-    best."""
+    best.
+    """
     runs, places = sample(rung)
     means = [float(runs.mean(place).effect) for place in range(runs.count)]
     best = np.eye(runs.count)[int(np.nanargmax(means))]

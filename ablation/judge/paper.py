@@ -2,7 +2,8 @@
 place; nothing is computed here.
 
 Every number is one run without seeds or error bars. Figures 3, 4 and 8 are vector graphics: their points were
-read from the paths in the PDF, which are the same in v3 and v5. "FLOPs" are multiply-adds."""
+read from the paths in the PDF, which are the same in v3 and v5. "FLOPs" are multiply-adds.
+"""
 
 from dataclasses import dataclass
 

@@ -57,7 +57,8 @@ def implied_phi() -> pd.DataFrame:
     difference of these. phi_low, phi_high: between these depth and width both round to the released ones (one
     decimal), NaN where no phi does that; pixels_low, pixels_high: the input side there; on_rule: whether the
     released side lies between. nominal: d w^2 r^2, what the coefficients would cost without rounding to
-    layers and channels; counted: multiples of B0's FLOPs."""
+    layers and channels; counted: multiples of B0's FLOPs.
+    """
     rule, rows = RULES["compound"], []
     for name, row in PUBLISHED.items():
         triple = (
@@ -233,7 +234,8 @@ def figure_8_points() -> pd.DataFrame:
     as printed: FLOPs and accuracy. counted on B0: every line's coefficients on one baseline, the accuracies
     as printed. above its own baseline: cost in multiples of the line's first point and points gained since,
     the single dimensions from Figure 3's baseline (its first point), compound from B0 (Table 2 of v1, which
-    is where its accuracies come from)."""
+    is where its accuracies come from).
+    """
     rows = []
     for rule, line in FIGURE_8.items():
         rows += [(AS_PRINTED, rule, printed, top1) for _, printed, top1 in line]
@@ -260,7 +262,8 @@ def figure_8() -> pd.DataFrame:
     the same cost.
 
     A line is interpolated over the logarithm of cost; beyond its end it keeps its last value, since that
-    network costs less."""
+    network costs less.
+    """
     rows = []
     for reading, points in figure_8_points().groupby("reading", sort=False):
         lines = {rule: line.sort_values("cost") for rule, line in points.groupby("rule")}
@@ -291,7 +294,8 @@ def repeated() -> pd.DataFrame:
     """Configurations that both Figure 3 and Figure 4 plot on lines of their own: printed FLOPs and accuracy
     in each.
 
-    The width line of Figure 3 is a line of Figure 4, too, with the same points; it is left out."""
+    The width line of Figure 3 is a line of Figure 4, too, with the same points; it is left out.
+    """
     first = {(depth, resolution): line[0] for (depth, resolution), line in FIGURE_4.items()}
     rows = []
     for rule in ("depth", "resolution"):

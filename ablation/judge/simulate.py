@@ -4,7 +4,8 @@ it can see. Trains nothing.
 python -m ablation.judge.simulate
 
 Four rules at 1, 2 and 4 times the baseline's cost; the unit is the standard deviation over seeds of the
-largest networks."""
+largest networks.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -159,7 +160,8 @@ def measured(
     false: studies in which any question of a claim gets a verdict where all networks are equal, and in which
     all together get one. equivalence: studies in which compound leads by just the margin and any question
     calls that equivalent. power: questions that see compound ahead by LEAD, and studies that see it ahead of
-    all."""
+    all.
+    """
     [scope] = scopes(study(seeds, world))
     truth, flat, ahead = (
         rng.normal(0, 5, scope.sample.count),

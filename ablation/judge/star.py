@@ -29,7 +29,8 @@ class PowerLaws:
     (a, b, c).
 
     The functional form of Alabdulmohsin et al. 2023 (arXiv 2305.13035, equation 2) at one duration of
-    training."""
+    training.
+    """
 
     floor: float
     scales: tuple[float, float, float]
@@ -49,7 +50,8 @@ class PowerLaws:
 
         At the optimum a marginal unit of cost buys the same in every dimension: a A d^-a = lambda, b B w^-b =
         2 lambda, c C r^-c = 2 lambda, so each coefficient is (a_k A_k / (c_k lambda))^(1 / a_k), and lambda
-        follows from the budget."""
+        follows from the budget.
+        """
         power, worth = (
             1 / np.array(self.exponents),
             np.log(np.array(self.exponents) * np.array(self.scales) / COST),
@@ -71,7 +73,8 @@ class StarFit:
     3): alpha, beta, gamma.
 
     unidentified: names of parameters of which a twentieth of the replicates or more lie on a bound: the data
-    do not say what they are."""
+    do not say what they are.
+    """
 
     laws: PowerLaws
     residual: float
@@ -111,7 +114,8 @@ def fit_star(
 
     coefficients (n, 3); errors (n,): means over seeds; deviations (n,): their standard errors, from the seed
     variance pooled over the study. The bootstrap is parametric: three to five seeds are too few to resample.
-    Raises ValueError for fewer than 8 networks."""
+    Raises ValueError for fewer than 8 networks.
+    """
     coefficients, errors, deviations = (
         np.asarray(values, float) for values in (coefficients, errors, deviations)
     )
@@ -190,7 +194,8 @@ def neighbours(optimum: Coefficients, budget: float, step: float) -> dict[str, R
     """The predicted optimum at a budget as a rule, and six more of the same nominal cost.
 
     Each dimension is grown or shrunk by 2^step, the other two pay for it in proportion to their share of the
-    cost. Every rule reaches its coefficients at phi = log2(budget)."""
+    cost. Every rule reaches its coefficients at phi = log2(budget).
+    """
     centre = np.log2([optimum.depth, optimum.width, optimum.resolution])
     phi = float(np.log2(budget))
     rules = {"optimum": _through("optimum", centre, phi)}

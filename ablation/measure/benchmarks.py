@@ -16,7 +16,8 @@ class Benchmark:
 
     what: was measured, with its sizes. against: what `theirs` are, which took turns with ours; without them
     ours stand alone. goal: the least median ratio of ours over theirs, or the largest median of seconds; None
-    where there is none. device, cores, torch, measured: on what, with which version, when."""
+    where there is none. device, cores, torch, measured: on what, with which version, when.
+    """
 
     what: str
     unit: str

@@ -54,7 +54,8 @@ def calibrate(
     """What work costs on this device with so many processes at once: of the probes, with the recipe of a
     planned run, and of its data.
 
-    rounds, seconds: see measure_steps."""
+    rounds, seconds: see measure_steps.
+    """
     gpu = on_gpu(where.accelerator)
     batch = min(entry.run.recipe.batch_size, MOST[gpu])
     runs = {f"{name} {scaled}": _probe(entry.run, name, scaled, batch) for name, scaled in PROBES}

@@ -2,7 +2,8 @@
 its own.
 
 Plans are made here, so Hydra must be initialised. `words` are overrides beside those that a benchmark gives
-itself."""
+itself.
+"""
 
 import dataclasses
 import json

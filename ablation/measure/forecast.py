@@ -27,7 +27,8 @@ class Calibration:
     step, forward: seconds of a training step and of a forward pass in evaluation mode. memory: bytes of a
     training step. loading: seconds to bring a decoded pixel of an image to a network's side. fixed, base:
     seconds and bytes of a run beside all this. room: bytes of images that a run keeps in memory; more are
-    streamed. error: median relative error of a step's seconds, each network predicted from the others."""
+    streamed. error: median relative error of a step's seconds, each network predicted from the others.
+    """
 
     device: str
     on_gpu: bool

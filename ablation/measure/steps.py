@@ -136,7 +136,8 @@ def measure_steps(
     """Each run's network in turn, round after round, so that a change of the machine's speed meets all alike;
     one in memory at a time.
 
-    name: of the device. A round times training steps for `seconds` and forward passes for as long."""
+    name: of the device. A round times training steps for `seconds` and forward passes for as long.
+    """
     turns: dict[str, list[tuple[float, float, int]]] = {key: [] for key in runs}
     for _ in range(rounds):
         for key, run in runs.items():

@@ -132,7 +132,8 @@ def expand(
 
     equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains
     for half the epochs). Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave
-    no time to train."""
+    no time to train.
+    """
     one_of("equal", equal, ("epochs", "flops"))
     baseline = replace(baseline, network=replace(baseline.network, classes=data.classes))
     planned = []

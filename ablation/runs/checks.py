@@ -1,12 +1,15 @@
 """Plain values become frozen ones: types and ranges are checked, and an error names the setting."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -43,20 +46,22 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
 def typed(name: str, value: Any, hint: Any) -> Any:
     """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming
-    both."""
+    both. 1e-5 is a number, although YAML 1.1, which wants 1.0e-5, reads a word."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
-    kind = next(
-        typing.get_origin(option) or option for option in options if option is not type(None)
-    )
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    wanted = next(option for option in options if option is not type(None))
+    kind = typing.get_origin(wanted) or wanted
+    if kind in (int, float) and isinstance(value, str) and SCIENTIFIC.fullmatch(value):
+        value = float(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
         return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int and number and (isinstance(value, int) or value.is_integer()):
         return int(value)
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is str and number:
         return str(value)
-    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    if isinstance(value, kind) and kind not in (int, float):
         return value
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     raise ValueError(f"{name}={value}: expected {words[kind]}")

@@ -2,7 +2,8 @@
 hash of exactly these.
 
 The run id leaves out what does not change a result (device, threads, where files lie); the record keeps
-those."""
+those.
+"""
 
 import dataclasses
 import hashlib
@@ -37,7 +38,8 @@ class Recipe:
     statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
     the input side. crop: least area of a random resized crop, 1 for none. precision: fp32, or bf16 autocast.
     channels_last: memory format. validate_every: epochs between looks at the validation images; the final
-    epoch is always measured."""
+    epoch is always measured.
+    """
 
     epochs: int
     batch_size: int
@@ -100,7 +102,8 @@ class Data:
     for all. validation_size: images held out of train for every choice. evaluation_size: images of the
     evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself. detail: side in
     pixels that images are reduced to before they are brought to the network's; None for native. A network of
-    more pixels then sees an enlarged image: more pixels without more information."""
+    more pixels then sees an enlarged image: more pixels without more information.
+    """
 
     name: str
     classes: int
@@ -150,7 +153,8 @@ class Data:
         """What is hashed: all fields but the path, and in its place the names and sizes of the files there.
 
         Raises FileNotFoundError where the path holds none, ValueError where it holds others than `files`
-        says."""
+        says.
+        """
         found = _fingerprint(self.path) if self.path else self.files
         if self.files not in (None, found):
             raise ValueError(
@@ -223,7 +227,8 @@ class Execution:
     gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
     resident: images in the memory of the device; None where they take at most a quarter of it, else they are
     streamed. wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt,
-    what was evaluated, beside the record."""
+    what was evaluated, beside the record.
+    """
 
     runs: Path
     cache: Path
@@ -254,7 +259,8 @@ def content(value: Any) -> Any:
     """A frozen dataclass as plain values, leaving out fields at their default.
 
     So a new setting whose default is what was done before keeps the id of every older record; a default that
-    was released never changes."""
+    was released never changes.
+    """
     if isinstance(value, tuple):
         return [content(item) for item in value]
     if not dataclasses.is_dataclass(value):

@@ -17,7 +17,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk,
     renamed.
 
-    Raises OSError, naming the path and the way out, with the old file as it was and no litter."""
+    Raises OSError, naming the path and the way out, with the old file as it was and no litter.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,8 @@ class Measurement:
     optimizer. images_per_second: a forward pass of the same batch in evaluation mode. step_bytes: of a GPU
     the allocator's peak during a training step; of a CPU, exactly and without temporaries, parameters and
     buffers, gradients, optimizer state, and whatever the forward pass keeps for the backward pass (the batch
-    is part of it). torch: its version. measured: when."""
+    is part of it). torch: its version. measured: when.
+    """
 
     device: str
     threads: int

@@ -25,7 +25,8 @@ class Record:
     train_accuracy (unaugmented sample): fractions of 1, at the final epoch. *_loss: mean cross-entropy.
     seconds: training without loading; images_per_second: training throughput; peak_memory: bytes (of one
     device). devices: over which the run was split; threads: of each process on the CPU. depth, width,
-    resolution: realised coefficients; cost: how they were asked for, nominal or matched."""
+    resolution: realised coefficients; cost: how they were asked for, nominal or matched.
+    """
 
     run_id: str
     status: str
@@ -91,7 +92,8 @@ def read_record(runs: Path, run: Run) -> Record | None:
     """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is
     named in one line and is none.
 
-    Raises ValueError for an archive that cannot be read."""
+    Raises ValueError for an archive that cannot be read.
+    """
     path = record_path(runs, run.id)
     try:
         values = json.loads(path.read_text())

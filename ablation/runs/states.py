@@ -1,7 +1,8 @@
 """What a run is doing, as its folder tells it.
 
 done, diverged: it has a record. running: its lock is held; the kernel frees it when the owner dies, so there
-are no heartbeats and no timestamps. failed: a reason lies there. planned: none of these."""
+are no heartbeats and no timestamps. failed: a reason lies there. planned: none of these.
+"""
 
 import contextlib
 import json

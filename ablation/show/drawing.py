@@ -139,7 +139,8 @@ def printed(
     stays one, and a point a point.
 
     reference: the paper's line that starts at its baseline, where `line` does not. Nothing where our own
-    baseline is not among `rows`."""
+    baseline is not among `rows`.
+    """
     ours = rows[np.isclose(rows["depth"] * rows["width"] * rows["resolution"], 1)]
     if ours.empty:
         return
@@ -251,7 +252,8 @@ class Drawing:
     what is left of it without its missing runs) has none. tabulate: (frame, selected rows with at least one
     run) -> table, by default the rows themselves, None where the runs do not suffice. draw: table -> Figure.
     found: table -> sentences. search: whether it is about a grid search, and about nothing else. place: on
-    the page, least first. listed: whether the page shows its table, too."""
+    the page, least first. listed: whether the page shows its table, too.
+    """
 
     name: str
     title: str

@@ -39,7 +39,8 @@ def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
     """Every finding in points (findings.table) with its interval, one panel for each claim, zero in the
     middle of all.
 
-    Raises ValueError where there is none."""
+    Raises ValueError where there is none.
+    """
     table = forest_rows(table)
     if table.empty:
         raise ValueError("no finding has an effect in points: there is nothing to draw")

@@ -2,7 +2,8 @@
 these intervals lie.
 
 A sentence says that an interval lies above another or above 0, or that it does not, and never that a network
-is better than another: what a difference between the same seeds is worth is for the findings to say."""
+is better than another: what a difference between the same seeds is worth is for the findings to say.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

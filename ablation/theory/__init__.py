@@ -1,4 +1,5 @@
 """The law and what networks cost: how coefficients follow from phi, a network as integers, its counted cost,
 the choice at a budget.
 
-May import: the standard library only."""
+May import: the standard library only.
+"""

@@ -1,7 +1,8 @@
 """What a network costs, counted from its convolution specs; and the choice of networks at matched cost.
 
 "FLOPs" in the paper are multiply-adds, here `macs`: convolutions and the classifier, without biases, norms
-and activations."""
+and activations.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,5 +42,6 @@ def training_flops(network: Network, images: int) -> int:
     x macs.
 
     The backward pass costs two forwards. torch's own counter is wrong on depthwise backward (pytorch issue
-    183405)."""
+    183405).
+    """
     return 3 * 2 * cost(network).macs * images

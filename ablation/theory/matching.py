@@ -56,7 +56,8 @@ def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
     2^phi) means the smallest hypot(log2 depth, 2 log2 width, 2 log2 resolution) of realised over intended;
     ties go to the smaller cost error. The choice never looks at an accuracy.
 
-    Raises ValueError where no candidate exists, naming the nearest budgets that do."""
+    Raises ValueError where no candidate exists, naming the nearest budgets that do.
+    """
     intended, budget = rule.at(rule.exponent(phi)), 2.0**phi
     if phi == 0:
         return _point(baseline, baseline.network, intended, 1.0, budget)

@@ -2,7 +2,8 @@
 
 The paper's notation is N = F_1^L1 ... F_s^Ls (X<H, W, C>): operators stay, scaling moves layers L, channels C
 and pixels H = W. `cost` sums the specs of this module and `model` builds them; no formula stands beside a
-layer."""
+layer.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,8 @@ class Convolution:
 
     pixels: side of its input; the output side is ceil(pixels / stride), which symmetric padding of kernel //
     2 gives for odd kernels. norm: followed by batch norm (then it has no bias of its own). activation:
-    followed by the network's nonlinearity."""
+    followed by the network's nonlinearity.
+    """
 
     name: str
     inputs: int
@@ -51,7 +53,8 @@ class Stage:
     narrow. An mbconv is narrow at its ends and wide within; a bottleneck is the other way round and puts out
     expand * channels; separable has no wide side, so 1. squeeze: squeeze-excite channels as a fraction of the
     block's input, 0 for none; only mbconv has them. Raises ValueError for an operator that there is not, for
-    a value that the operator has no use for, and for a block that cannot be built."""
+    a value that the operator has no use for, and for a block that cannot be built.
+    """
 
     operator: str
     expand: int
@@ -86,7 +89,8 @@ class Block:
     """One block: its convolutions, and whether the input is added to what the last of them puts out.
 
     They stand in the order of the forward pass; a `shortcut`, which brings the input to the shape of the
-    output, stands first."""
+    output, stands first.
+    """
 
     operator: str
     convolutions: tuple[Convolution, ...]
@@ -114,7 +118,8 @@ class Network:
     1x1 convolution, 0 for none).
 
     stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none. Raises ValueError for a
-    network that cannot be built."""
+    network that cannot be built.
+    """
 
     pixels: int
     classes: int
@@ -235,7 +240,8 @@ def mbconv(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
     reduce, gate, project.
 
     Squeeze channels are a fraction of the block's *input*, at least 1, as in the released code. Expand 1 has
-    no expansion layer."""
+    no expansion layer.
+    """
     inner = inputs * stage.expand
     depthwise = Convolution("depthwise", inner, inner, stage.kernel, pixels, stride, groups=inner)
     convolutions = [depthwise]
@@ -257,7 +263,8 @@ def bottleneck(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
     """Residual bottleneck (He et al. 2016): reduce, spatial, expand; the activation follows the addition.
 
     The spatial convolution has the stride (v1.5), not the first one. Where the shape changes, the shortcut is
-    a projection."""
+    a projection.
+    """
     inner, outputs = stage.channels, stage.channels * stage.expand
     reduce = Convolution("reduce", inputs, inner, 1, pixels)
     spatial = Convolution("spatial", inner, inner, stage.kernel, pixels, stride)
@@ -281,7 +288,8 @@ def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> 
     by width, pixels by resolution.
 
     Raises ValueError where the input side falls below the total stride: the last feature map would be all
-    padding."""
+    padding.
+    """
     layers = round_layers(baseline.layers, coefficients.depth, rounding)
     pixels = round_pixels(baseline.pixels, coefficients.resolution, rounding)
     if pixels < baseline.stride:

@@ -16,7 +16,8 @@ class Coefficients:
     """Multipliers of a baseline: depth d, width w, resolution r; 1 leaves the dimension alone.
 
     Raises ValueError outside [0.001, 1000]: nobody builds such a network, and counting it would take for
-    ever."""
+    ever.
+    """
 
     depth: float = 1.0
     width: float = 1.0
@@ -72,7 +73,8 @@ class Rule:
         """The exponent at which the nominal cost is exactly 2^phi: phi * log 2 / log(product).
 
         Raises ValueError for a product of 1: such a triple moves along equal cost and reaches no other
-        budget."""
+        budget.
+        """
         growth = math.log(self.product)
         if abs(growth) < 1e-9:
             raise ValueError(
@@ -107,7 +109,8 @@ def triples(step: float, product: float = 2.0) -> tuple[Rule, ...]:
     alpha * beta^2 * gamma^2 = product.
 
     The paper (section 4, step 1) states the constraint and alpha, beta, gamma >= 1, but neither step nor
-    number of candidates. Raises ValueError for a step outside (0, 1]."""
+    number of candidates. Raises ValueError for a step outside (0, 1].
+    """
     if not 0 < step <= 1:
         raise ValueError(
             f"study.grid.step={step:g}: a step of alpha and beta lies above 0 and up to 1, e.g. 0.1"
@@ -160,7 +163,8 @@ class Rounding:
 
     channels: channels go to a multiple of this, halves up, never under `floor` of the target (released code:
     8, 0.9) depth: "ceil" rounds each stage up (released code); "nearest" rounds the total and apportions it
-    over the stages resolution: the input side goes to a multiple of this, in pixels, halves up"""
+    over the stages resolution: the input side goes to a multiple of this, in pixels, halves up
+    """
 
     channels: int = 8
     floor: float = 0.9

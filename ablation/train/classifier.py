@@ -179,7 +179,8 @@ def measure(
     """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is
     restored.
 
-    batch: images at once; None for what suits the device."""
+    batch: images at once; None for what suits the device.
+    """
     batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()

@@ -49,7 +49,8 @@ def settle(threads: int) -> None:
     """This process' CPU threads, and its memory: what a step has freed stays for the next one, where the C
     library lets us say so (glibc).
 
-    Large blocks would else go back to the kernel, which clears each page again: a tenth of a step of B0."""
+    Large blocks would else go back to the kernel, which clears each page again: a tenth of a step of B0.
+    """
     torch.set_num_threads(threads)
     with contextlib.suppress(AttributeError, OSError):
         allocator = ctypes.CDLL(None).mallopt
@@ -63,7 +64,8 @@ def devices_of(execution: Execution) -> Iterator[tuple[torch.device, ...]]:
     free, else the CPU.
 
     A share is gpu_memory, held to by torch's allocator, or the whole GPU; sweeps that run on one machine
-    together should agree on it. Raises ValueError where there are fewer GPUs than `devices`."""
+    together should agree on it. Raises ValueError where there are fewer GPUs than `devices`.
+    """
     if not on_gpu(execution.accelerator):
         yield (torch.device("cpu"),) * execution.devices
         return

@@ -57,7 +57,8 @@ def execute(planned: Planned, execution: Execution, wait: bool = False) -> Recor
     that is done is not trained again.
 
     Raises Busy where another process trains this run; with `wait` its record is waited for. Raises
-    OutOfMemory where a GPU or the machine has too little."""
+    OutOfMemory where a GPU or the machine has too little.
+    """
     if record := finished(execution, planned.run):
         return record
     with hold(execution.runs, planned.run.id, wait):

@@ -78,7 +78,8 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
     """Learning rate of a step as a fraction of its peak: linear warm-up, then cosine to 0, or exponential in
     a staircase.
 
-    The exponential clock starts at step 0, not after the warm-up, as in the released code."""
+    The exponential clock starts at step 0, not after the warm-up, as in the released code.
+    """
     warmup = recipe.warmup_epochs * steps_per_epoch
     total = recipe.epochs * steps_per_epoch
 

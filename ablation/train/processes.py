@@ -36,7 +36,8 @@ def fresh(
     drawn when its process starts.
 
     A process that died, and an exception in one, stand as a `Died` in the place of the answer, and the others
-    go on. Closing the iterator ends what still runs; whatever ends this process ends them too."""
+    go on. Closing the iterator ends what still runs; whatever ends this process ends them too.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     left = enumerate(calls)

@@ -2,7 +2,8 @@
 
 A state dict says neither how its convolutions pad nor the epsilon of its norms, so weights are named by
 library and architecture: `network_of` gives the network that they fit and `load` puts them into its module.
-To normalise images as that library does is left to the caller."""
+To normalise images as that library does is left to the caller.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -24,7 +25,8 @@ class Naming:
 
     outside: stem, head and classifier. place: where a block lies, a template of stage and layer (from 0) and
     number and index (of stages and of blocks, from 1). inside: below that place. unexpanded: the same for
-    blocks without an expansion."""
+    blocks without an expansion.
+    """
 
     outside: Names
     place: str
@@ -176,7 +178,8 @@ def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
     resolution and number of classes.
 
     timm's tags may follow the name ("timm/efficientnet_b0.ra_in1k"). Raises ValueError for another network,
-    for tensors that are missing or too many, and for a shape that differs; then `net` is as it was."""
+    for tensors that are missing or too many, and for a shape that differs; then `net` is as it was.
+    """
     architecture = _architecture(name)
     _check_network(net.network, architecture.network, name)
     ours, names = net.state_dict(), _names(net, architecture.naming)

@@ -29,7 +29,8 @@ class Tracker:
     holds up a run.
 
     Its id is the run's, so that a resumed run goes on with its own; its steps are epochs, so that a repeated
-    one changes nothing."""
+    one changes nothing.
+    """
 
     def __init__(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         self.logger: WandbLogger | None = None

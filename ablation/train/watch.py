@@ -26,7 +26,8 @@ class Watch(Callback):
     """At epoch ends: history, a checkpoint, progress.json for whoever looks, and W&B; validation every few
     epochs, on the averaged weights.
 
-    seconds: spent in training epochs, those before a resume included."""
+    seconds: spent in training epochs, those before a resume included.
+    """
 
     def __init__(
         self,
