@@ -43,7 +43,7 @@ from ablation.theory.cost import training_flops
 from ablation.train.processes import alone
 
 # With the rounds that are enough for each.
-CONTESTS: Mapping[str, int] = {
+ENOUGH: Mapping[str, int] = {
     "step": 3,
     "pipeline": 3,
     "study": 2,
@@ -126,7 +126,7 @@ def contest(name: str, words: Sequence[str]) -> None:
     """Measure ours against theirs, write what is found and print it."""
     from ablation.measure import contests  # torch, only where something is measured
 
-    wanted, rounds = plan(words), repeats_of(words).rounds or CONTESTS[name]
+    wanted, rounds = plan(words), repeats_of(words).rounds or ENOUGH[name]
     machine = contests.machine_of(wanted.execution)
     with tempfile.TemporaryDirectory() as folder:
         found = contests.CONTESTS[name](words, rounds, Path(folder), machine)
@@ -214,13 +214,13 @@ def calibration(words: Sequence[str]) -> None:
 
 def everything(words: Sequence[str]) -> None:
     """All contests, one after another."""
-    for name in CONTESTS:
+    for name in ENOUGH:
         contest(name, words)
 
 
 BENCHES: Mapping[str, Callable[[Sequence[str]], None]] = {
     "all": everything,
-    **{name: partial(contest, name) for name in CONTESTS},
+    **{name: partial(contest, name) for name in ENOUGH},
     "table": known,
     "networks": networks,
     "calibrate": calibration,

@@ -237,7 +237,7 @@ def star(frame: pd.DataFrame) -> StarFit:
         raise ValueError(
             "the star fit needs two seeds or more of some network: study.seeds=[0,1,2]"
         )
-    networks = frame.groupby(places, sort=False)[["depth", "width", "resolution"]].first()
+    networks = frame.groupby(places, sort=False)[[*DIMENSIONS]].first()
     networks = networks[runs.runs[networks.index] > 0]
     errors = np.array([1 - float(means[place].effect) for place in networks.index])
     deviations = np.array([np.fmax(float(means[place].error), spread) for place in networks.index])

@@ -17,6 +17,7 @@ from ablation.judge.recount import ABOVE_OWN, AS_PRINTED, ON_B0, READINGS, SINGL
 from ablation.show.drawing import FLOPS, GREY, Drawing, cost_axis, look
 from ablation.show.words import listed
 from ablation.theory.baselines import B0
+from ablation.theory.scaling import DIMENSIONS
 
 INTRODUCTION = """\
 Tan & Le 2019, "EfficientNet" (arXiv 1905.11946v5), against this project's count of the networks that it
@@ -142,7 +143,7 @@ def on_table_3() -> Item:
 def on_table_7() -> Item:
     """Whether the four networks of Table 7 cost the same."""
     table = recount.table_7().set_index("rule")
-    rivals = table.loc[["depth", "width", "resolution"]]
+    rivals = table.loc[[*DIMENSIONS]]
     compound, same = table.loc["compound"], FIGURE_3["depth"][3]
     return Item(
         "Table 7: four ways to the same FLOPs",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablation.judge.frame import ARM, rules_of
 from ablation.show.drawing import COSTS, look, panels
+from ablation.show.words import percent
 
 # matplotlib's markers as Vega's shapes; what Vega has not is an SVG path in a square from -1 to 1.
 SHAPES = {
@@ -78,16 +79,16 @@ def _key(values: Any) -> tuple[Any, ...]:
 def told(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
     """A mean and what a reader sees who points at it."""
     interval = (
-        {} if math.isnan(row["low"]) else {"low": 100 * row["low"], "high": 100 * row["high"]}
+        {} if math.isnan(row["low"]) else {"low": percent(row["low"]), "high": percent(row["high"])}
     )
     shape = (
         f"d={row['depth']:.2f}, w={row['width']:.2f}, r={row['resolution']:.2f} ({row['pixels']} px), "
         f"cost={row['cost']}"
     )
     words = f"{interval['low']:.1f} to {interval['high']:.1f} %" if interval else "none"
-    seeds = ", ".join(f"{run.seed}: {100 * run.accuracy:.1f} %" for run in runs.itertuples())
+    seeds = ", ".join(f"{run.seed}: {percent(run.accuracy):.1f} %" for run in runs.itertuples())
     return {
-        "mean": 100 * row["mean"],
+        "mean": percent(row["mean"]),
         **interval,
         "network": row["label"],
         "coefficients": shape,

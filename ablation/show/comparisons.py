@@ -35,6 +35,7 @@ from ablation.show.words import (
     in_panel,
     in_points,
     largest,
+    percent,
     ranked,
     side,
     sides,
@@ -152,7 +153,7 @@ def gain_figure(table: pd.DataFrame) -> Figure:
             shift = 1 + 0.03 * (index - (len(rules) - 1) / 2)
             # The middle of the step, set aside so that bars do not overlap.
             x = rows["macs"] / 2 ** (rows["doublings"] / 2) * shift
-            ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+            ax.plot(x, percent(rows["mean"]), color=colour, linewidth=0.8, linestyle=":", zorder=1)
             bars(ax, x, rows, colour, marker, label=rule)
         ax.set_title(title)
         least = part["macs"] / 2 ** part["doublings"]
@@ -211,7 +212,7 @@ def balance_figure(table: pd.DataFrame) -> Figure:
             )
             if line := FIGURE_4.get((round(depth, 1), round(resolution, 1))):
                 printed(ax, line, part, marker, FIGURE_4[1, 1])
-            ax.plot(rows["macs"], 100 * rows["mean"], color=colour, linewidth=1.6)
+            ax.plot(rows["macs"], percent(rows["mean"]), color=colour, linewidth=1.6)
             bars(ax, rows["macs"], rows, colour, marker, label=f"d={depth:.3g}, r={resolution:.3g}")
         ax.set_title(title)
         cost_axis(ax, part["macs"], FLOPS)
@@ -356,7 +357,7 @@ def settings_figure(table: pd.DataFrame) -> Figure:
         x = [
             settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]
         ]
-        ax.plot(x, 100 * rows["mean"], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        ax.plot(x, percent(rows["mean"]), color=colour, linewidth=0.8, linestyle=":", zorder=1)
         bars(ax, x, rows, colour, marker, label=rule)
     ax.set_xticks(range(len(settings)), [name.replace(", ", "\n") for name in settings])
     ax.grid(axis="x", visible=False)

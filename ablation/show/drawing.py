@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ablation.judge.paper import Line
+from ablation.show.words import percent
 
 FLOPS = "FLOPs (multiply-adds)"
 
@@ -101,7 +102,7 @@ def curve(
     """A rule's means over a cost, joined, with interval bars."""
     rows = rows.sort_values(x)
     colour, marker = look(rule, others)
-    ax.plot(rows[x], 100 * rows["mean"], color=colour, linewidth=1.6)
+    ax.plot(rows[x], percent(rows["mean"]), color=colour, linewidth=1.6)
     bars(ax, rows[x], rows, colour, marker, label)
 
 
@@ -115,12 +116,12 @@ def bars(
 ) -> None:
     """Means with 95 % intervals, in per cent; no bar where one seed gives no interval."""
     spread = [
-        100 * (rows["mean"] - rows["low"]).fillna(0),
-        100 * (rows["high"] - rows["mean"]).fillna(0),
+        percent(rows["mean"] - rows["low"]).fillna(0),
+        percent(rows["high"] - rows["mean"]).fillna(0),
     ]
     ax.errorbar(
         x,
-        100 * rows["mean"],
+        percent(rows["mean"]),
         yerr=spread,
         fmt=marker,
         color=colour,
@@ -146,7 +147,7 @@ def printed(
         return
     _, gflops, top1 = (reference or line)[0]
     x = [ours["macs"].iloc[0] * point[1] / gflops for point in line]
-    y = [100 * ours["mean"].iloc[0] + point[2] - top1 for point in line]
+    y = [percent(ours["mean"].iloc[0]) + point[2] - top1 for point in line]
     ax.plot(x, y, color=GREY, marker=marker, markersize=4, linewidth=1, linestyle="--", zorder=1)
 
 
@@ -168,7 +169,7 @@ def annotate(ax: Axes, row: object, text: str) -> None:
     """A small label beside a point."""
     ax.annotate(
         text,
-        (row.macs, 100 * row.mean),
+        (row.macs, percent(row.mean)),
         xytext=(7, -12),
         textcoords="offset points",
         fontsize=9,
@@ -206,8 +207,8 @@ def accuracy_label(table: pd.DataFrame) -> str:
 def accuracy_range(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     """One range of accuracy for what was measured here: the paper's grey lines may leave it."""
     low, high = (
-        100 * table["low"].fillna(table["mean"]).min(),
-        100 * table["high"].fillna(table["mean"]).max(),
+        percent(table["low"].fillna(table["mean"]).min()),
+        percent(table["high"].fillna(table["mean"]).max()),
     )
     room = 0.07 * max(high - low, 1)
     for ax in axes:

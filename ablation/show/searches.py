@@ -8,7 +8,8 @@ from matplotlib.patches import Rectangle
 from ablation.judge.halving import ranking
 from ablation.judge.star import StarFit, star
 from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
-from ablation.theory.scaling import RULES
+from ablation.show.words import percent
+from ablation.theory.scaling import DIMENSIONS, RULES
 
 # ---------------------------------------------------------------- grid search: alpha and beta, gamma solved
 
@@ -62,12 +63,12 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     grid = np.full((len(betas), len(alphas)), np.nan)
     for row in cells.itertuples():
         x, y = alphas.index(row.alpha), betas.index(row.beta)
-        grid[y, x] = 100 * row.behind
+        grid[y, x] = percent(row.behind)
         rung = "" if row.rung == table["rung"].max() else f"\nout at {row.rung}"
         ax.text(
             x,
             y,
-            rf"$\gamma$ {row.gamma:.3g}" f"\n{-100 * row.behind or 0:.1f}{rung}",
+            rf"$\gamma$ {row.gamma:.3g}" f"\n{-percent(row.behind) or 0:.1f}{rung}",
             ha="center",
             va="center",
             fontsize=8.5,
@@ -144,12 +145,13 @@ def grid_found(table: pd.DataFrame) -> list[str]:
     """The highest mean of the last rung, and which others cannot be told from it."""
     last = table[table["rung"] == table["rung"].max()]
     best, others = last[last["best"]].iloc[0], last[last["behind"] > 0]
-    highest = f"the highest mean is that of {best['rule']}, {100 * best['mean']:.1f} %"
+    highest = f"the highest mean is that of {best['rule']}, {percent(best['mean']):.1f} %"
     text = f"{len(last)} of {len(table)} candidates trained for {best['epochs']}; {highest}."
     if others.empty:
         return [text]
     after = next(others.sort_values("behind").itertuples())
-    behind = f"{100 * after.behind:.1f} points behind ({100 * after.low:+.1f} to {100 * after.high:+.1f})"
+    interval = f"{percent(after.low):+.1f} to {percent(after.high):+.1f}"
+    behind = f"{percent(after.behind):.1f} points behind ({interval})"
     level = (
         f"{int(others['region'].sum())} of the {len(others)} others of that rung are behind by intervals "
         "that include 0"
@@ -160,7 +162,6 @@ def grid_found(table: pd.DataFrame) -> list[str]:
 # ---------------------------------------------------------------- star fit: one dimension at a time around a
 # centre
 
-DIMENSIONS = ("depth", "width", "resolution")
 STEPS = 40  # of a fitted curve
 
 
@@ -239,14 +240,14 @@ def star_figure(table: pd.DataFrame) -> Figure:
         fitted, measured = rows[rows["kind"] == "fitted"], rows[rows["kind"] == "measured"]
         ax.fill_between(
             fitted[name],
-            100 * fitted["low"],
-            100 * fitted["high"],
+            percent(fitted["low"]),
+            percent(fitted["high"]),
             color=colour,
             alpha=0.18,
             linewidth=0,
             label="95 % band of the fit",
         )
-        ax.plot(fitted[name], 100 * fitted["mean"], color=colour, linewidth=1.6, label="fit")
+        ax.plot(fitted[name], percent(fitted["mean"]), color=colour, linewidth=1.6, label="fit")
         bars(ax, measured[name], measured, colour, marker, label="mean over seeds")
         ax.set_xscale("log")
         ticks = sorted(set(measured[name].round(2)))

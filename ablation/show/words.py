@@ -16,6 +16,11 @@ Row = Any  # of a figure's table
 ABOVE, BELOW, BETWEEN, UNKNOWN = "above", "below", "overlapping", "unknown"
 
 
+def percent(share: Any) -> Any:
+    """Accuracies are fractions of 1 in records and frames, and per cent or points where they are shown."""
+    return 100 * share
+
+
 def listed(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -23,16 +28,18 @@ def listed(words: Sequence[str]) -> str:
 
 def per_cent(row: Row) -> str:
     """`97.7 % (94.5 to 100.0)`, without the interval where there is none."""
-    return f"{100 * row.mean:.1f} %" + (
-        f" ({100 * row.low:.1f} to {100 * row.high:.1f})" if row.low == row.low else ""
-    )
+    mean = f"{percent(row.mean):.1f} %"
+    if row.low != row.low:
+        return mean
+    return f"{mean} ({percent(row.low):.1f} to {percent(row.high):.1f})"
 
 
 def in_points(row: Row) -> str:
     """`+1.2 (-0.3 to +2.7)`, without the interval where there is none."""
-    return f"{100 * row.mean:+.1f}" + (
-        f" ({100 * row.low:+.1f} to {100 * row.high:+.1f})" if row.low == row.low else ""
-    )
+    mean = f"{percent(row.mean):+.1f}"
+    if row.low != row.low:
+        return mean
+    return f"{mean} ({percent(row.low):+.1f} to {percent(row.high):+.1f})"
 
 
 def side(low: float, high: float, other_low: float, other_high: float) -> str:

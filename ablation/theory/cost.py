@@ -26,13 +26,13 @@ def cost(network: Network) -> Cost:
     """Sum over the network's convolution specs."""
     macs = params = activations = 0
     for conv in network.convolutions():
-        macs += weights(conv) * conv.pixels_out**2
-        params += weights(conv) + (2 * conv.outputs if conv.norm else conv.outputs)
+        macs += weight_count(conv) * conv.pixels_out**2
+        params += weight_count(conv) + (2 * conv.outputs if conv.norm else conv.outputs)
         activations += conv.outputs * conv.pixels_out**2
     return Cost(macs, params, activations)
 
 
-def weights(conv: Convolution) -> int:
+def weight_count(conv: Convolution) -> int:
     """Weights of a convolution, without its bias: each is used once for every pixel that comes out."""
     return conv.outputs * (conv.inputs // conv.groups) * conv.kernel**2
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ablation.theory.baselines import Baseline
 from ablation.theory.cost import cost
 from ablation.theory.network import Network, scale
-from ablation.theory.scaling import LEAST, MOST, Coefficients, Rule
+from ablation.theory.scaling import DIMENSIONS, LEAST, MOST, Coefficients, Rule
 
 TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
 
@@ -84,7 +84,7 @@ class _Search:
     def __init__(self, baseline: Baseline, intended: Coefficients, target: float) -> None:
         self.baseline, self.intended, self.target = baseline, intended, target
         self.missed = [0.0, math.inf]  # the nearest cost ratios below and above the tolerance
-        self.bounds = {name: self._bounds(name) for name in ("depth", "width", "resolution")}
+        self.bounds = {name: self._bounds(name) for name in DIMENSIONS}
 
     def _bounds(self, name: str) -> tuple[float, float]:
         """The range of one coefficient: from the baseline to where that dimension alone costs more than the
