@@ -126,7 +126,8 @@ def contest(name: str, words: Sequence[str]) -> None:
     """Measure ours against theirs, write what is found and print it."""
     from ablation.measure import contests  # torch, only where something is measured
 
-    wanted, rounds = plan(words), repeats_of(words).rounds or ENOUGH[name]
+    wanted = plan(words)
+    rounds = repeats_of(words).rounds or ENOUGH[name]
     machine = contests.machine_of(wanted.execution)
     with tempfile.TemporaryDirectory() as folder:
         found = contests.CONTESTS[name](words, rounds, Path(folder), machine)

@@ -86,7 +86,8 @@ def write_fitted(results: Results) -> list[tuple[str, str]]:
     if not wanted.search or results.missing or wanted.follows:
         return []
     found = grid_table(results.frame, results.summary)
-    best, region = found[found["best"]].iloc[0], found[found["region"]]
+    best = found[found["best"]].iloc[0]
+    region = found[found["region"]]
     others = [name for name in region["rule"] if name != best["rule"]]
     trained = f"{best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images"
     lines = [

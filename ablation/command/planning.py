@@ -184,7 +184,8 @@ def _given_by_a_job(override: str) -> bool:
 
 def _own_overrides(entry: Planned) -> tuple[str, ...]:
     """What tells a run from the others of its configuration."""
-    seed, expected = f"seed={entry.run.seed}", f"expect={quoted(entry.run.id)}"
+    seed = f"seed={entry.run.seed}"
+    expected = f"expect={quoted(entry.run.id)}"
     return *arm_overrides(entry.arm), seed, expected
 
 
@@ -201,7 +202,9 @@ class _Study:
     def __init__(
         self, cfg: DictConfig, overrides: Sequence[str], setting: str, free: Mapping[str, list[str]]
     ) -> None:
-        self.cfg, self.overrides, self.setting = cfg, list(overrides), setting
+        self.cfg = cfg
+        self.overrides = list(overrides)
+        self.setting = setting
         given: dict[str, Any] = OmegaConf.to_container(cfg.study, resolve=True)  # type: ignore[assignment]
         # Which comes before what a size says.
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
@@ -228,10 +231,8 @@ class _Study:
 
     def _part(self, part: Mapping[str, Any]) -> list[Job]:
         """One part, composed with the overrides that it and the study add."""
-        wanted, words = (
-            self.study | dict(part),
-            [*self.overrides, *self.study["overrides"], *part.get("overrides", [])],
-        )
+        wanted = self.study | dict(part)
+        words = [*self.overrides, *self.study["overrides"], *part.get("overrides", [])]
         cfg = compose("config", words) if len(words) > len(self.overrides) else self.cfg
         setting = ", ".join(filter(None, [self.setting, part.get("setting")]))
         return _jobs(cfg, words, setting, study_arms(wanted, cfg), wanted["seeds"])
@@ -245,7 +246,8 @@ class _Study:
         own length."""
         from ablation.judge.halving import survivors  # pandas, only where it is used
 
-        grid, last = self.study["grid"], len(self.study["grid"]["epochs"])
+        grid = self.study["grid"]
+        last = len(self.study["grid"]["epochs"])
         left: set[str] | None = None
         for rung, epochs in enumerate(grid["epochs"], 1):
             candidates = [

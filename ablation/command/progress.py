@@ -27,7 +27,10 @@ class Progress:
         out: TextIO | None = None,
         every: float = 0.5,
     ) -> None:
-        self.left, self.execution, self.out, self.every = left, execution, out or sys.stdout, every
+        self.left = left
+        self.execution = execution
+        self.out = out or sys.stdout
+        self.every = every
         self.states = {entry.run.id: State("planned") for entry in left}
         self.at_once = 1
         self.live = live_on(self.out)

@@ -42,7 +42,8 @@ class Batches:
                 f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; "
                 "take another number"
             )
-        self.images, self.margin = images, round(recipe.shift * images.side)
+        self.images = images
+        self.margin = round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
     def __len__(self) -> int:
@@ -112,7 +113,8 @@ def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
     3/4 to 4/3 (Szegedy et al. 2015)."""
     area = least + (1 - least) * torch.rand(count, generator=draw)
     aspect = torch.exp((2 * torch.rand(count, generator=draw) - 1) * np.log(4 / 3))
-    height, width = (area / aspect).sqrt().clamp(max=1), (area * aspect).sqrt().clamp(max=1)
+    height = (area / aspect).sqrt().clamp(max=1)
+    width = (area * aspect).sqrt().clamp(max=1)
     centre_y, centre_x = (
         side / 2 + (1 - side) * torch.rand(count, generator=draw) for side in (height, width)
     )

@@ -34,11 +34,9 @@ NOISE = (0.0, 0.10)  # deviation of the noise of each pixel
 CYCLES = (2, 11)  # of the texture across the object, log-uniform
 OFFSET = 0.05  # of its centre from the image's, in image sides
 # Colour channels of the texture's two colours and of the ground.
-DARK, LIGHT, GROUND = (
-    (0.0, 0.35),
-    (0.65, 1.0),
-    (0.3, 0.7),
-)
+DARK = (0.0, 0.35)
+LIGHT = (0.65, 1.0)
+GROUND = (0.3, 0.7)
 LIGHTING = 0.15  # largest change of brightness from the centre to an edge
 
 Floats = NDArray[np.float32]
@@ -65,7 +63,8 @@ def render(
 def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     rng = np.random.default_rng([GENERATOR_VERSION, *seed])
     labels = rng.permutation(CHUNK) % CLASSES
-    harmonic, texture = np.take(HARMONICS, labels // len(TEXTURES)), labels % len(TEXTURES)
+    harmonic = np.take(HARMONICS, labels // len(TEXTURES))
+    texture = labels % len(TEXTURES)
 
     def uniform(low: float, high: float, *shape: int) -> Floats:
         return rng.uniform(low, high, (CHUNK, *shape)).astype(np.float32)[..., None, None]
@@ -87,7 +86,8 @@ def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray
     clutter = skewed(*CLUTTER)[..., None] * _pink_noise(rng, side)[..., None]
     image = ground + clutter + inside[..., None] * (surface - ground - clutter)
 
-    slope_x, slope_y = uniform(-LIGHTING, LIGHTING), uniform(-LIGHTING, LIGHTING)
+    slope_x = uniform(-LIGHTING, LIGHTING)
+    slope_y = uniform(-LIGHTING, LIGHTING)
     grid = np.linspace(-1, 1, side, dtype=np.float32)
     image *= (1 + slope_x * grid + slope_y * grid[:, None])[..., None]  # lighting
     image += skewed(*NOISE)[..., None] * rng.standard_normal(image.shape, dtype=np.float32)
@@ -98,9 +98,11 @@ def _object_coordinates(uniform: Uniform, radius: Floats, side: int) -> tuple[Fl
     """x, y of every pixel in units of the object's mean radius, turned and shifted at random: two of (N,
     side, side)."""
     angle = uniform(0, 2 * math.pi)
-    centre_x, centre_y = uniform(-OFFSET, OFFSET), uniform(-OFFSET, OFFSET)
+    centre_x = uniform(-OFFSET, OFFSET)
+    centre_y = uniform(-OFFSET, OFFSET)
     grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-    u, v = (grid - centre_x) / radius, (grid[:, None] - centre_y) / radius
+    u = (grid - centre_x) / radius
+    v = (grid[:, None] - centre_y) / radius
     return np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
 
 
@@ -129,7 +131,8 @@ def _texture(uniform: Uniform, x: Floats, y: Floats, texture: NDArray[np.int64])
     """-1..1, soft-edged, 2 to 9 cycles across the object (log-uniform), turned and shifted at random."""
     cycles = CYCLES[0] * (CYCLES[1] / CYCLES[0]) ** uniform(0, 1)
     angle = uniform(0, math.pi)
-    phase_u, phase_v = uniform(0, 2 * math.pi), uniform(0, 2 * math.pi)
+    phase_u = uniform(0, 2 * math.pi)
+    phase_v = uniform(0, 2 * math.pi)
     u = np.pi * cycles * (np.cos(angle) * x + np.sin(angle) * y) + phase_u
     v = np.pi * cycles * (np.cos(angle) * y - np.sin(angle) * x) + phase_v
     wave_u, wave_v = np.sin(u), np.sin(v)

@@ -326,7 +326,8 @@ def _ahead(scope: Scope, leader: str, rules: Sequence[str], beyond: float = 0.0)
         questions += against
         met |= {question.other.name for question in against}
         if against and len(against) == len(others):
-            together, subject = against, f"{leader} against all of them {scope.at(arm)}"
+            together = against
+            subject = f"{leader} against all of them {scope.at(arm)}"
     unmet = [rule for rule in others if rule not in met]
     impossible = {
         f"{leader} against {rule}": _apart(scope, points, scope.points(rule)) for rule in unmet

@@ -188,10 +188,8 @@ class Sample:
     def _squares(self) -> tuple[Floats, Floats, int, int]:
         """Sums of squares within networks that seeds explain and that they do not (...), and the degrees of
         freedom of each."""
-        rank, networks = (
-            round(float((self._inverse * self._design.T).sum())),
-            int((self.runs > 0).sum()),
-        )
+        rank = round(float((self._inverse * self._design.T).sum()))
+        networks = int((self.runs > 0).sum())
         rest = np.square(
             self._deviations - self._deviations @ self._inverse.T @ self._design.T
         ).sum(-1)
@@ -212,7 +210,8 @@ class Sample:
     def _within(self) -> tuple[Floats, Floats]:
         """Variance within networks and its degrees of freedom."""
         explained, rest, *freedoms = self._squares
-        squares, freedom = np.stack([explained, rest], -1), np.array(freedoms, float)
+        squares = np.stack([explained, rest], -1)
+        freedom = np.array(freedoms, float)
         total = freedom.sum() or np.nan
         return _satterthwaite(squares[..., freedom > 0] / total, freedom[freedom > 0])
 
@@ -229,10 +228,8 @@ class Sample:
 def _satterthwaite(parts: Floats, freedoms: NDArray[np.number]) -> tuple[Floats, Floats]:
     """The sum of independent variance estimates (..., parts) and its approximate degrees of freedom
     (Satterthwaite 1946)."""
-    total, squares = (
-        parts.sum(-1),
-        (np.square(parts) / np.where(freedoms > 0, freedoms, np.nan)).sum(-1),
-    )
+    total = parts.sum(-1)
+    squares = (np.square(parts) / np.where(freedoms > 0, freedoms, np.nan)).sum(-1)
     return total, np.divide(
         np.square(total), squares, out=np.full(np.shape(total), np.nan), where=squares > 0
     )
@@ -296,7 +293,8 @@ def seeds_needed(
     margin, with a chance of POWER, in a family of so many comparisons; infinite above MOST_SEEDS. Error and
     freedom are those of `seeds` seeds."""
     more = np.arange(seeds + 1, MOST_SEEDS + 1)
-    errors, freedoms = error * np.sqrt(seeds / more), freedom * (more - 1) / max(seeds - 1, 1)
+    errors = error * np.sqrt(seeds / more)
+    freedoms = freedom * (more - 1) / max(seeds - 1, 1)
     told = power(effect, errors, freedoms, 1 - (1 - LEVEL) / comparisons)
     one_sided = 1 - 2 * (1 - LEVEL) / comparisons
     sides = [

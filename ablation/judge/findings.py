@@ -30,12 +30,10 @@ from ablation.theory.matching import TOLERANCE
 # 77.68 % and 78.21 %).
 MARGIN = 0.5
 
-SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE = (
-    "supported",
-    "contradicted",
-    "equivalent",
-    "inconclusive",
-)
+SUPPORTED = "supported"
+CONTRADICTED = "contradicted"
+EQUIVALENT = "equivalent"
+INCONCLUSIVE = "inconclusive"
 NO_VERDICT = "no verdict"  # one seed, no runs, or nothing of equal cost to compare with
 VERDICTS = (SUPPORTED, CONTRADICTED, EQUIVALENT, INCONCLUSIVE, NO_VERDICT)
 
@@ -240,7 +238,9 @@ def _seeds(verdict: str, estimate: Estimate, margin: float, questions: int = 1) 
     """How many seeds would settle an inconclusive finding."""
     if verdict != INCONCLUSIVE:
         return math.nan
-    effect, error, freedom = float(estimate.effect), float(estimate.error), float(estimate.freedom)
+    effect = float(estimate.effect)
+    error = float(estimate.error)
+    freedom = float(estimate.freedom)
     return seeds_needed(effect, error, freedom, estimate.n, margin, questions)
 
 

@@ -75,7 +75,8 @@ def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
         known = next((places[run] for run in runs if run in places), place)
         places |= dict.fromkeys(runs, known)
     runs = table.drop_duplicates("run_id").dropna(subset="accuracy")
-    networks, seeds = runs["run_id"].map(places).to_numpy(int), pd.factorize(runs["seed"])[0]
+    networks = runs["run_id"].map(places).to_numpy(int)
+    seeds = pd.factorize(runs["seed"])[0]
     return Sample(runs["accuracy"].to_numpy(float), networks, seeds, len(arms)), table[
         "run_id"
     ].map(places)

@@ -163,11 +163,9 @@ def measured(
     all.
     """
     [scope] = scopes(study(seeds, world))
-    truth, flat, ahead = (
-        rng.normal(0, 5, scope.sample.count),
-        np.zeros(scope.sample.count),
-        np.zeros(scope.sample.count),
-    )
+    truth = rng.normal(0, 5, scope.sample.count)
+    flat = np.zeros(scope.sample.count)
+    ahead = np.zeros(scope.sample.count)
     ahead[[arm.place for arm in scope.points("compound")]] = 1.0
     covered = {}
     for kind, shares in coverage(drawn(scope, world, truth, rng, replicates), truth).items():

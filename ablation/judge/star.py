@@ -16,10 +16,8 @@ Floats = NDArray[np.float64]
 
 COST = np.array([1.0, 2.0, 2.0])  # nominal cost grows as d^1 w^2 r^2
 # Bounds of an exponent: beyond them a power law is a step, or a constant.
-STEEPEST, FLATTEST = (
-    8.0,
-    0.05,
-)
+STEEPEST = 8.0
+FLATTEST = 0.05
 NAMES = ("floor", "A", "B", "C", "a", "b", "c")
 
 
@@ -52,10 +50,8 @@ class PowerLaws:
         2 lambda, c C r^-c = 2 lambda, so each coefficient is (a_k A_k / (c_k lambda))^(1 / a_k), and lambda
         follows from the budget.
         """
-        power, worth = (
-            1 / np.array(self.exponents),
-            np.log(np.array(self.exponents) * np.array(self.scales) / COST),
-        )
+        power = 1 / np.array(self.exponents)
+        worth = np.log(np.array(self.exponents) * np.array(self.scales) / COST)
         log_lambda = ((COST * power * worth).sum() - np.log(budget)) / (COST * power).sum()
         return Coefficients(*(float(x) for x in np.exp(power * (worth - log_lambda))))
 

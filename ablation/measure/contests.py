@@ -151,7 +151,8 @@ def study(
     where = wanted.execution
     runs = list({entry.run.id: entry.run for entry in wanted.planned}.values())
     one_by_one = ("hydra.launcher.n_jobs=1", f"threads={machine.cores}")
-    side_by_side, single = folder / "study", folder / "single"
+    side_by_side = folder / "study"
+    single = folder / "single"
     swept, drawn, alone_, plain, product = in_turn(
         rounds,
         lambda: command("run", *own, *_folders(_emptied(side_by_side))),

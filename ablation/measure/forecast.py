@@ -165,7 +165,8 @@ class Forecast:
         """Seconds, and bytes at the peak."""
         if run.data not in self.sizes:
             self.sizes[run.data] = sizes(run.data, self.where.cache)
-        calibration, images = self.calibration(run), self.sizes[run.data]
+        calibration = self.calibration(run)
+        images = self.sizes[run.data]
         if calibration is None or images is None:
             return None, None
         return calibration.seconds(run, images), calibration.bytes(run, images)

@@ -132,13 +132,11 @@ class Usual(pl.LightningModule):
         self, net: nn.Module, learning_rate: float, momentum: float, weight_decay: float, steps: int
     ) -> None:
         super().__init__()
-        self.net, self.learning_rate, self.momentum, self.weight_decay, self.steps = (
-            net,
-            learning_rate,
-            momentum,
-            weight_decay,
-            steps,
-        )
+        self.net = net
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.steps = steps
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         images, labels = batch

@@ -87,12 +87,10 @@ class Planned:
 
     def row(self) -> dict[str, Any]:
         """One row of a plan, in plain values."""
-        counted, real, network, rule = (
-            cost(self.run.network),
-            self.point.realised,
-            self.run.network,
-            self.arm.rule,
-        )
+        counted = cost(self.run.network)
+        real = self.point.realised
+        network = self.run.network
+        rule = self.arm.rule
         return {
             "baseline": self.baseline,
             "setting": self.setting,

@@ -28,7 +28,8 @@ def within(name: str, value: float, low: float, high: float = float("inf")) -> N
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type
     expected."""
-    hints, dotted = typing.get_type_hints(cls), f"{prefix}." if prefix else ""
+    hints = typing.get_type_hints(cls)
+    dotted = f"{prefix}." if prefix else ""
     unknown = [name for name in values if name not in hints]
     if unknown:
         raise ValueError(f"{dotted}{unknown[0]}: no such setting; there are {', '.join(hints)}")

@@ -70,7 +70,8 @@ def maps_of(planned: Planned, execution: Execution) -> Maps | None:
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     images = examples(planned.run.data, execution.cache, planned.run.network.pixels)
     maps, logits = class_activation_maps(net, normalise(images.pixels), images.labels)
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    low = maps.amin((1, 2), keepdim=True)
+    high = maps.amax((1, 2), keepdim=True)
     return Maps(planned.arm.label, (maps - low) / (high - low).clamp(min=1e-12), logits.argmax(1))
 
 

@@ -144,7 +144,8 @@ def on_table_7() -> Item:
     """Whether the four networks of Table 7 cost the same."""
     table = recount.table_7().set_index("rule")
     rivals = table.loc[[*DIMENSIONS]]
-    compound, same = table.loc["compound"], FIGURE_3["depth"][3]
+    compound = table.loc["compound"]
+    same = FIGURE_3["depth"][3]
     return Item(
         "Table 7: four ways to the same FLOPs",
         recount.table_7,
@@ -168,7 +169,8 @@ def on_table_7() -> Item:
 def on_figure_3() -> Item:
     """Gains by single dimensions, per doubling of printed and of counted FLOPs."""
     table = recount.figure_3()
-    first, b0 = table.groupby("rule")["printed"].first().mean(), recount.gflops(B0)
+    first = table.groupby("rule")["printed"].first().mean()
+    b0 = recount.gflops(B0)
     steps = (
         table.dropna()
         .groupby("rule", sort=False)[["gain_printed", "gain_counted"]]
@@ -229,10 +231,8 @@ def on_repeated() -> Item:
     """Networks that the paper trains twice: how much its accuracies vary."""
     table = recount.repeated()
     steps = recount.figure_3().groupby("rule")["top1"].diff().dropna()
-    largest, costs = (
-        table["difference"].abs().max(),
-        table["figure_4_gflops"] / table["figure_3_gflops"] - 1,
-    )
+    largest = table["difference"].abs().max()
+    costs = table["figure_4_gflops"] / table["figure_3_gflops"] - 1
     both = [f"{row.figure_3_top1:.2f} and {row.figure_4_top1:.2f} %" for row in table.itertuples()]
     pairs = [
         f"d={row.depth:g}, r={row.resolution:g} with {accuracies}"

@@ -187,7 +187,8 @@ def _encoding(
 
 def doublings(values: Sequence[float]) -> list[float]:
     """Ticks of a logarithmic cost: the least value times powers of 2, or of a root of 2, six at most."""
-    least, span = min(values), math.log2(max(values) / min(values))
+    least = min(values)
+    span = math.log2(max(values) / min(values))
     step = next((step for step in (1 / 16, 1 / 4, 1) if span / step < 6), math.ceil(span / 5))
     return [least * 2 ** (step * index) for index in range(int(span / step + 0.15) + 1)]
 

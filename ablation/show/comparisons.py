@@ -62,7 +62,8 @@ def single_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 def single_figure(table: pd.DataFrame) -> Figure:
     """One panel for each dimension, a row of them for each baseline or setting, one range of accuracy."""
-    present, parts = [rule for rule in SINGLE if rule in set(table["rule"])], panels(table)
+    present = [rule for rule in SINGLE if rule in set(table["rule"])]
+    parts = panels(table)
     down, across = (len(parts), len(present)) if len(present) > 1 else (1, len(parts))
     figure = Figure(figsize=(max(3.9 * across + 0.6, 6.5), 3.7 * down + 1.1), layout="constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False)
@@ -143,7 +144,8 @@ def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
 
 def gain_figure(table: pd.DataFrame) -> Figure:
     """Gain in points of each step, dimensions side by side; a falling sequence is a diminishing return."""
-    parts, rules = panels(table), list(dict.fromkeys(table["rule"]))
+    parts = panels(table)
+    rules = list(dict.fromkeys(table["rule"]))
     figure, axes = row_of_panels(len(parts))
     for ax, (title, part) in zip(axes, parts, strict=True):
         ax.axhline(0, color="0.3", linewidth=1)
@@ -292,10 +294,8 @@ def axes_figure(table: pd.DataFrame) -> Figure:
     """The same means over each cost that was counted or measured: a rule that is ahead on one may not be on
     another."""
     table = panels(table)[0][1]
-    rules, costs = (
-        rules_of(table),
-        [name for name in COSTS if name in table and table[name].notna().all()],
-    )
+    rules = rules_of(table)
+    costs = [name for name in COSTS if name in table and table[name].notna().all()]
     figure, axes = row_of_panels(len(costs), width=4)
     for ax, name in zip(axes, costs, strict=True):
         for rule in rules:
@@ -349,7 +349,8 @@ def settings_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 def settings_figure(table: pd.DataFrame) -> Figure:
     """Each rule's largest point under each setting: where lines cross, the ranking depends on the setting."""
-    rules, settings = rules_of(table), list(dict.fromkeys(table["setting"]))
+    rules = rules_of(table)
+    settings = list(dict.fromkeys(table["setting"]))
     figure, [ax] = row_of_panels(1, width=1.5 * len(settings) + 3)
     for index, rule in enumerate(rules):
         rows = table[table["rule"] == rule]

@@ -206,10 +206,8 @@ def accuracy_label(table: pd.DataFrame) -> str:
 
 def accuracy_range(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     """One range of accuracy for what was measured here: the paper's grey lines may leave it."""
-    low, high = (
-        percent(table["low"].fillna(table["mean"]).min()),
-        percent(table["high"].fillna(table["mean"]).max()),
-    )
+    low = percent(table["low"].fillna(table["mean"]).min())
+    high = percent(table["high"].fillna(table["mean"]).max())
     room = 0.07 * max(high - low, 1)
     for ax in axes:
         ax.set_ylim(low - room, high + room)

@@ -55,10 +55,8 @@ def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
     for ax, (statement, rows) in zip(axes, groups, strict=True):
         _forest_panel(ax, rows, scoped, margin)
         ax.set_title(" ", fontsize=10)  # room for the statement, which starts at the figure's edge
-        place, above = (
-            ("figure fraction", "axes fraction"),
-            {"xytext": (0, 5), "textcoords": "offset points"},
-        )
+        place = ("figure fraction", "axes fraction")
+        above = {"xytext": (0, 5), "textcoords": "offset points"}
         ax.annotate(
             str(statement),
             (0.01, 1),
@@ -112,7 +110,8 @@ def _label(row: Mapping[str, Any], scoped: Sequence[str]) -> str:
 def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
     """One effect: its marker, its interval, with an arrow where that leaves the axis, and both as numbers at
     the right."""
-    colour, known = LOOKS[row.verdict]["color"], not math.isnan(row.low)
+    colour = LOOKS[row.verdict]["color"]
+    known = not math.isnan(row.low)
     if known:
         ax.hlines(
             y, max(row.low, -reach), min(row.high, reach), color=colour, linewidth=1.5, zorder=2
@@ -142,7 +141,8 @@ def _forest_row(ax: Axes, y: int, row: Any, reach: float) -> None:
 def forest_found(table: pd.DataFrame) -> list[str]:
     """How many findings there are of each verdict, and how many intervals exclude 0."""
     table = forest_rows(table)
-    counts, known = table["verdict"].value_counts(), table.dropna(subset="low")
+    counts = table["verdict"].value_counts()
+    known = table.dropna(subset="low")
     aside = int(((known["low"] > 0) | (known["high"] < 0)).sum())
     verdicts = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts])
     return [

@@ -86,7 +86,8 @@ def note(results: Results) -> list[str]:
     """For captions: data and training set of a plan, which of its networks are the same, and which of its
     runs are missing."""
     planned = results.wanted.planned
-    first, epochs = planned[0].run, sorted({entry.run.recipe.epochs for entry in planned})
+    first = planned[0].run
+    epochs = sorted({entry.run.recipe.epochs for entry in planned})
     images = (
         f"{first.data.train_size:,} training images"
         if first.data.train_size

@@ -59,7 +59,8 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     ax = figure.subplots()
     cells = table[~table["rule"].isin(RULES)]
-    alphas, betas = sorted(set(cells["alpha"])), sorted(set(cells["beta"]))
+    alphas = sorted(set(cells["alpha"]))
+    betas = sorted(set(cells["beta"]))
     grid = np.full((len(betas), len(alphas)), np.nan)
     for row in cells.itertuples():
         x, y = alphas.index(row.alpha), betas.index(row.beta)
@@ -144,7 +145,8 @@ def grid_figure(table: pd.DataFrame) -> Figure:
 def grid_found(table: pd.DataFrame) -> list[str]:
     """The highest mean of the last rung, and which others cannot be told from it."""
     last = table[table["rung"] == table["rung"].max()]
-    best, others = last[last["best"]].iloc[0], last[last["behind"] > 0]
+    best = last[last["best"]].iloc[0]
+    others = last[last["behind"] > 0]
     highest = f"the highest mean is that of {best['rule']}, {percent(best['mean']):.1f} %"
     text = f"{len(last)} of {len(table)} candidates trained for {best['epochs']}; {highest}."
     if others.empty:
@@ -213,13 +215,10 @@ def star_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
 
 def sentences(fit: StarFit) -> list[str]:
     """What the star fit says, in words: the triple with intervals, the floor, what is not identified."""
-    rule, between = (
-        fit.laws.rule,
-        {
-            name: "{:.2f} to {:.2f}".format(*fit.interval(name))
-            for name in ("alpha", "beta", "gamma")
-        },
-    )
+    rule = fit.laws.rule
+    between = {
+        name: "{:.2f} to {:.2f}".format(*fit.interval(name)) for name in ("alpha", "beta", "gamma")
+    }
     triple = ", ".join(
         f"{name} {getattr(rule, name):.2f} ({between[name]})" for name in ("alpha", "beta", "gamma")
     )
@@ -237,7 +236,8 @@ def star_figure(table: pd.DataFrame) -> Figure:
     for ax, name in zip(axes, DIMENSIONS, strict=True):
         colour, marker = look(name)
         rows = table[table["dimension"] == name]
-        fitted, measured = rows[rows["kind"] == "fitted"], rows[rows["kind"] == "measured"]
+        fitted = rows[rows["kind"] == "fitted"]
+        measured = rows[rows["kind"] == "measured"]
         ax.fill_between(
             fitted[name],
             percent(fitted["low"]),

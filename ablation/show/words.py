@@ -79,7 +79,8 @@ def highest(named: Mapping[str, Row]) -> str:
     lies = {name: side(best.low, best.high, row.low, row.high) for name, row in others}
     if UNKNOWN in lies.values():
         return "not every mean has an interval, so their order says nothing"
-    level, one = [name for name, it in lies.items() if it == BETWEEN], len(lies) == 1
+    level = [name for name, it in lies.items() if it == BETWEEN]
+    one = len(lies) == 1
     if not level:
         return f"the highest interval, of {top}, lies above {'the other' if one else 'all others'}"
     if len(level) == len(lies):

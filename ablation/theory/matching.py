@@ -154,7 +154,8 @@ class _Search:
         (low, high), intended = self.bounds[name], getattr(self.intended, name)
         if low == high:
             return [1.0]
-        low, high = max(low, intended / 2**radius), min(high, intended * 2**radius)
+        low = max(low, intended / 2**radius)
+        high = min(high, intended * 2**radius)
         return [step for step in steps(low, high) if low <= step <= high]
 
     def _depths(self, low: float, high: float) -> list[float]:
@@ -205,10 +206,8 @@ class _Search:
             yield Coefficients(depth, width, 1.0)
             return
         low, high = self.bounds["resolution"]
-        low, high = (
-            max(low, self.intended.resolution / 2 ** (radius / 2)),
-            min(high, self.intended.resolution * 2 ** (radius / 2)),
-        )
+        low = max(low, self.intended.resolution / 2 ** (radius / 2))
+        high = min(high, self.intended.resolution * 2 ** (radius / 2))
         first = max(math.ceil(low * pixels / step - 1e-9), -(-self.baseline.network.stride // step))
         sides = [
             Coefficients(depth, width, k * step / pixels)

@@ -180,7 +180,8 @@ class Network:
     def blocks(self) -> tuple[Block, ...]:
         """Every block in order; each starts from the channels and pixels that the one before puts out."""
         blocks: list[Block] = []
-        channels, pixels = self.stem, -(-self.stem_convolution().pixels_out // self.stem_pool)
+        channels = self.stem
+        pixels = -(-self.stem_convolution().pixels_out // self.stem_pool)
         for stage in self.stages:
             for layer in range(stage.layers):
                 block = OPERATORS[stage.operator](
@@ -265,7 +266,8 @@ def bottleneck(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
     The spatial convolution has the stride (v1.5), not the first one. Where the shape changes, the shortcut is
     a projection.
     """
-    inner, outputs = stage.channels, stage.channels * stage.expand
+    inner = stage.channels
+    outputs = stage.channels * stage.expand
     reduce = Convolution("reduce", inputs, inner, 1, pixels)
     spatial = Convolution("spatial", inner, inner, stage.kernel, pixels, stride)
     expand = Convolution("expand", inner, outputs, 1, spatial.pixels_out, activation=False)

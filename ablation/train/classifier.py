@@ -184,7 +184,8 @@ def measure(
     batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()
-    right, loss = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
+    right = torch.zeros((), device=images.device)
+    loss = torch.zeros((), device=images.device)
     for pixels, labels in images.batches(torch.arange(len(images)), batch):
         with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = net(normalise(pixels)).float()

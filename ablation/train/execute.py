@@ -121,7 +121,8 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
     settle(execution.threads)
     with _memory_in_words(run):
-        room, beside = image_room(execution, place.device), readers(execution)
+        room = image_room(execution, place.device)
+        beside = readers(execution)
         splits = load(run.data, run.network.pixels, execution.cache, run.evaluate, room, beside)
     check_digest(run.data, splits.digest, execution.runs)
     config = {
@@ -160,7 +161,8 @@ def _train(
         net = synchronised(net, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    train, validation = splits.train.to(device), splits.validation.to(device)
+    train = splits.train.to(device)
+    validation = splits.validation.to(device)
     trainer: pl.Trainer
     batches = Batches(
         train,
@@ -210,7 +212,8 @@ def trainer_for(
     steps: int,
 ) -> pl.Trainer:
     """Lightning's trainer of a run, `steps` an epoch; checkpoints, progress and signals are ours."""
-    on_gpu, ranks = place.device.type == "cuda", len(place.devices)
+    on_gpu = place.device.type == "cuda"
+    ranks = len(place.devices)
     return pl.Trainer(
         max_epochs=run.recipe.epochs,
         accelerator=place.device.type,

@@ -55,7 +55,8 @@ class Separable(nn.Module):
     ) -> None:
         super().__init__()
         layers = layers_of(block, network, norm_momentum)
-        self.depthwise, self.pointwise = layers["depthwise"], layers["pointwise"]
+        self.depthwise = layers["depthwise"]
+        self.pointwise = layers["pointwise"]
 
     # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
     def forward(self, x: Tensor) -> Tensor:
@@ -95,11 +96,9 @@ class Bottleneck(nn.Module):
         super().__init__()
         layers = layers_of(block, network, norm_momentum)
         self.shortcut = layers.get("shortcut", nn.Identity())
-        self.reduce, self.spatial, self.expand = (
-            layers["reduce"],
-            layers["spatial"],
-            layers["expand"],
-        )
+        self.reduce = layers["reduce"]
+        self.spatial = layers["spatial"]
+        self.expand = layers["expand"]
         self.drop = StochasticDepth(drop_rate)
         self.activation = ACTIVATIONS[network.activation]()
 
@@ -130,7 +129,8 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
-        blocks, head = network.blocks(), network.head_convolution()
+        blocks = network.blocks()
+        head = network.head_convolution()
         # Stochastic depth grows linearly with the index, as released: the first block is never dropped, the
         # last with rate (n - 1) / n.
         rates = [drop_path * index / len(blocks) for index in range(len(blocks))]

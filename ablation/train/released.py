@@ -182,7 +182,8 @@ def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
     """
     architecture = _architecture(name)
     _check_network(net.network, architecture.network, name)
-    ours, names = net.state_dict(), _names(net, architecture.naming)
+    ours = net.state_dict()
+    names = _names(net, architecture.naming)
     _check_tensors(ours, state, names, name)
     net.load_state_dict(
         ours | {tensor: state[given] for tensor, given in names.items() if given in state}

@@ -39,13 +39,11 @@ class Watch(Callback):
         tracker: Tracker,
         started: float,
     ) -> None:
-        self.planned, self.place, self.validation, self.averaging, self.tracker = (
-            planned,
-            place,
-            validation,
-            averaging,
-            tracker,
-        )
+        self.planned = planned
+        self.place = place
+        self.validation = validation
+        self.averaging = averaging
+        self.tracker = tracker
         self.progress = execution.runs / planned.run.id / "progress.json"
         self.checkpoint = checkpoint_path(execution.runs, planned.run.id)
         self.history: list[dict[str, Any]] = []
@@ -59,11 +57,9 @@ class Watch(Callback):
         return {"history": self.history, "seconds": self.seconds, "before": self.total_seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.history, self.seconds, self.before = (
-            state["history"],
-            state["seconds"],
-            state["before"],
-        )
+        self.history = state["history"]
+        self.seconds = state["seconds"]
+        self.before = state["before"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # After a resume; W&B may have lost what it had not written yet.
@@ -75,7 +71,8 @@ class Watch(Callback):
         self.epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        epoch, recipe = trainer.current_epoch + 1, self.planned.run.recipe
+        epoch = trainer.current_epoch + 1
+        recipe = self.planned.run.recipe
         module.close_epoch()
         self.seconds += time.perf_counter() - self.epoch_started
         self.history.append(self.row(module, epoch))
