@@ -277,6 +277,15 @@ def parts(name: str) -> pd.DataFrame:
     )
 
 
+def test_runs_of_different_content_under_one_name_are_refused() -> None:
+    """Else two recipes would count as seeds of one network."""
+    arms = [Arm("width", "matched", RULES["width"], 1.0)]
+    longer = dataclasses.replace(RECIPE, epochs=RECIPE.epochs + 1)
+    both = expand(MINI, arms, RECIPE, DATA, range(2)) + expand(MINI, arms, longer, DATA, range(2))
+    with pytest.raises(ValueError, match="width phi=1 seed=0: 2 different runs have this one name"):
+        frame(both, {})
+
+
 def test_runs_of_different_settings_are_never_averaged() -> None:
     means = summary(parts("settings")).set_index(["setting", "rule", "phi"])["mean"]
     for (rule, phi), value in TRUTH.items():

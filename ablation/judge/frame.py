@@ -59,7 +59,25 @@ def frame(
                 name: getattr(measured.get(step_key(entry.run)), name, math.nan) for name in ALONE
             }
         rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    _refuse_mixtures(table)
+    return table
+
+
+def _refuse_mixtures(table: pd.DataFrame) -> None:
+    """Raises ValueError where runs of different content would count as seeds of one network."""
+    if table.empty:
+        return
+    runs = table.groupby([*ARM, "phi", "cost", "seed"], sort=False, dropna=False)[
+        "run_id"
+    ].nunique()
+    mixed = runs[runs > 1]
+    if len(mixed):
+        place = dict(zip(mixed.index.names, mixed.index[0], strict=True))
+        raise ValueError(
+            f"{place['label']} seed={place['seed']}: {mixed.iloc[0]} different runs have this one name; "
+            "tell them apart by a setting of their own, or report on each by itself"
+        )
 
 
 def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
