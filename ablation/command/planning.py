@@ -214,20 +214,18 @@ class _Study:
 
     def jobs(self) -> list[Job]:
         """Every run that is known by now; raises ValueError where there is none."""
-        stages = (
-            self._halving
-            if self.study["grid"]
-            else self._around_optimum
-            if self.study["optimum"]
-            else self._parts
-        )
-        jobs = list(itertools.chain(*stages()))
+        jobs = list(itertools.chain.from_iterable(self._stages()))
         if not jobs:
-            raise ValueError(
-                f"study={self.study['name']} plans no run: it needs rules and phis, or coefficients, and "
-                "seeds"
-            )
+            needs = "rules and phis, or coefficients, and seeds"
+            raise ValueError(f"study={self.study['name']} plans no run: it needs {needs}")
         return jobs
+
+    def _stages(self) -> Iterator[list[Job]]:
+        if self.study["grid"]:
+            return self._halving()
+        if self.study["optimum"]:
+            return self._around_optimum()
+        return self._parts()
 
     def _part(self, part: Mapping[str, Any]) -> list[Job]:
         """One part, composed with the overrides that it and the study add."""
@@ -247,33 +245,26 @@ class _Study:
         from ablation.judge.halving import survivors  # pandas, only where it is used
 
         grid = self.study["grid"]
-        last = len(self.study["grid"]["epochs"])
-        left: set[str] | None = None
+        last = len(grid["epochs"])
+        step = typed("study.grid.step", grid["step"], float)
+        left = [*self.study["rules"], *map(vars, triples(step))]
         for rung, epochs in enumerate(grid["epochs"], 1):
-            candidates = [
-                *self.study["rules"],
-                *map(vars, triples(typed("study.grid.step", grid["step"], float))),
-            ]
-            rules = [
-                rule
-                for rule in candidates
-                if left is None or (rule if isinstance(rule, str) else rule["name"]) in left
-            ]
             part = {
                 "setting": f"{epochs} epochs",
                 "overrides": [f"recipe.epochs={epochs}"],
-                "rules": rules,
+                "rules": left,
                 "phis": [grid["phi"]],
             }
             jobs = self._part(part)
             yield jobs
-            left = self._when_done(jobs, survivors) if rung < last else set()
-            if left is None:
-                self.follows = (
-                    f"rung {rung + 1} of {last} follows, with what these {epochs} epochs leave of the "
-                    "candidates"
-                )
+            if rung == last:
                 return
+            kept = self._when_done(jobs, survivors)
+            if kept is None:
+                leave = f"what these {epochs} epochs leave of the candidates"
+                self.follows = f"rung {rung + 1} of {last} follows, with {leave}"
+                return
+            left = [rule for rule in left if _name(rule) in kept]
 
     def _around_optimum(self) -> Iterator[list[Job]]:
         """What the star fit predicts to be best at one budget, and its neighbours at the same."""
@@ -281,17 +272,18 @@ class _Study:
 
         optimum = self.study["optimum"]
         star = plan([*beside_study(self.overrides), f"study={optimum['of']}"])
+        budget = 2.0 ** optimum["phi"]
         found = self._when_done(
-            star.jobs, lambda table: star_neighbours(table, 2.0 ** optimum["phi"], optimum["step"])
+            star.jobs, lambda table: star_neighbours(table, budget, optimum["step"])
         )
         if found is None:
+            before = f"study={optimum['of']}"
             raise NotYet(
-                f"study={self.study['name']} follows from the records of study={optimum['of']}; python -m "
-                f"ablation.run study={optimum['of']}"
+                f"study={self.study['name']} follows from the records of {before}; "
+                f"python -m ablation.run {before}"
             )
-        yield self._part(
-            {"rules": [*map(vars, found.values()), *self.study["rules"]], "phis": [optimum["phi"]]}
-        )
+        rules = [*map(vars, found.values()), *self.study["rules"]]
+        yield self._part({"rules": rules, "phis": [optimum["phi"]]})
 
     def _when_done(self, jobs: Sequence[Job], judge: Callable[[Any], Any]) -> Any:
         """What `judge` says of the frame of these runs; None while one of them has no record."""
@@ -302,6 +294,11 @@ class _Study:
         from ablation.judge.frame import frame
 
         return judge(frame(planned, records))
+
+
+def _name(rule: str | Mapping[str, Any]) -> str:
+    """Of a rule as a study file has it: a name that ships, or a mapping with one."""
+    return rule if isinstance(rule, str) else rule["name"]
 
 
 def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
