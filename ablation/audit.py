@@ -5,10 +5,9 @@ python -m ablation.audit                     page, tables and figure in results/
 python -m ablation.audit results=FOLDER      the same elsewhere
 """
 
-from pathlib import Path
-
 from hydra import compose
 
+from ablation.command.compose import folder_at
 from ablation.door import door
 from ablation.judge import recount
 from ablation.show.audit_page import FIGURE, items, page
@@ -22,7 +21,7 @@ def main() -> None:
 
 def show(words: list[str], multirun: bool) -> None:
     """Write page, tables and figure; print what is found and where the page lies."""
-    folder = Path(str(compose("config", words).results)) / "audit"
+    folder = folder_at(compose("config", words), "results") / "audit"
     found = items()
     write(recount.figure_8_points(), FIGURE, folder)
     for item in found:

@@ -261,3 +261,19 @@ def test_an_exponent_needs_no_dot() -> None:
         [small] = plan(["recipe.weight_decay=1e-5", "phi=0"]).planned
     assert short.run.id == long.run.id
     assert small.run.recipe.weight_decay == 0.00001
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("runs=", "runs=: say which folder, runs=FOLDER"),
+        ("results=null", "results=: say which folder"),
+        ("cache=", "cache=: say which folder"),
+        ("study.name=../../x", r"study.name=../../x: a name, not a path; results=FOLDER"),
+        ("study.name=..", "study.name=..: a name, not a path"),
+    ],
+)
+def test_a_folder_that_is_none_is_refused(word: str, message: str) -> None:
+    """An empty one is the folder of the command, `null` one called None, and a path leaves the results."""
+    with hydra(), pytest.raises(ValueError, match=message):
+        plan(arguments(["study=quick", word]))

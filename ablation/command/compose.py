@@ -109,7 +109,7 @@ def scaling_node(name: str, cfg: DictConfig) -> dict[str, Any]:
     """A rule by its name, as a scaling node; raises ValueError for a name that is none."""
     one_of("study.rules", name, (*RULES, "fitted"))
     return (
-        {"name": name, "file": fitted_file(Path(str(cfg.results)))}
+        {"name": name, "file": fitted_file(folder_at(cfg, "results"))}
         if name == "fitted"
         else dict(vars(RULES[name]))
     )
@@ -193,13 +193,20 @@ def _data(cfg: DictConfig) -> Data:
     return build(Data, values, "data")
 
 
+def folder_at(cfg: DictConfig, name: str) -> Path:
+    """The folder that a setting names; raises ValueError where it names none."""
+    if cfg[name] in (None, ""):
+        raise ValueError(f"{name}={cfg[name] or ''}: say which folder, {name}=FOLDER")
+    return Path(str(cfg[name])).expanduser()
+
+
 def execution(cfg: DictConfig) -> Execution:
     """Where and how, from a composed configuration."""
     return build(
         Execution,
         {
-            "runs": Path(str(cfg.runs)).expanduser(),
-            "cache": Path(str(cfg.cache)).expanduser(),
+            "runs": folder_at(cfg, "runs"),
+            "cache": folder_at(cfg, "cache"),
             "threads": cfg.threads,
             "accelerator": str(cfg.accelerator),
             "wandb": str(cfg.wandb.mode),

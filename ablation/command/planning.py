@@ -18,7 +18,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ablation.command.compose import arm, conditions, execution, scaling_arm, scaling_node
+from ablation.command.compose import (
+    arm,
+    conditions,
+    execution,
+    folder_at,
+    scaling_arm,
+    scaling_node,
+)
 from ablation.command.errors import NotYet
 from ablation.command.overrides import SET_BY_STUDY, arm_overrides, beside_study, key_of, quoted
 from ablation.runs.arms import Arm, Planned
@@ -95,10 +102,10 @@ def plan(overrides: Sequence[str]) -> Plan:
     one_of("format", cfg.format, ("table", "json"))
     beside = beside_study(overrides)
     return Plan(
-        name=cfg.study.name or "sweep",
+        name=_study_name(cfg),
         jobs=_distinct(jobs),
         execution=execution(cfg),
-        results=Path(str(cfg.results)).expanduser(),
+        results=folder_at(cfg, "results"),
         format=cfg.format,
         command=shlex.join(overrides),
         follows=study.follows if study else "",
@@ -106,6 +113,16 @@ def plan(overrides: Sequence[str]) -> Plan:
         after=tuple(shlex.join([*beside, f"study={name}"]) for name in _before(cfg, jobs)),
         search=study is not None and bool(study.study["grid"]),
     )
+
+
+def _study_name(cfg: DictConfig) -> str:
+    """The study's, which its folder of results has too; raises ValueError for a path."""
+    name = cfg.study.name or "sweep"
+    if name in (".", "..") or Path(name).name != name:
+        raise ValueError(
+            f"study.name={name}: a name, not a path; results=FOLDER says where its results go"
+        )
+    return name
 
 
 def _setting(axes: Mapping[str, Sequence[str]], combination: Sequence[str]) -> str:
