@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[str, Callable[[dict[str, Tensor]], object]]] = {
         MOBILENET,
         lambda state: state.update({"classifier.2.bias": torch.zeros(3, device="meta")}),
     ),
-    r"mobilenet_v2: classifier.1.bias has shape \(10,\) where this network takes \(1000,\); give": (
+    r"torchvision/mobilenet_v2: classifier.1.bias has shape \(10,\) where this network takes \(1000,\)": (
         MOBILENET,
         lambda state: state.update({"classifier.1.bias": torch.zeros(10, device="meta")}),
     ),
