@@ -47,12 +47,15 @@ def job(cfg: DictConfig) -> str | None:
             raise ValueError(
                 f"study={cfg.study.name} is many runs: give -m, or let its file say hydra: {{mode: MULTIRUN}}"
             )
-        entry, where = single(cfg), execution(cfg)
+        entry, found = single(cfg)
+        where = execution(cfg)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(
                 f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed "
                 "meanwhile; start the command again"
             )
+        if found and not sweeping:
+            print(found, flush=True)
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE

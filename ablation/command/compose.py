@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.errors import NotYet, one_line
+from ablation.images.survey import Survey, survey
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.checks import build, one_of, typed
 from ablation.runs.config import Data, Execution, Recipe, folder_of
@@ -137,6 +138,7 @@ class Conditions:
     evaluate: bool
     equal: str
     setting: str
+    survey: Survey
 
     def runs(self, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Planned]:
         """Every arm with every seed."""
@@ -159,13 +161,17 @@ def conditions(cfg: DictConfig) -> Conditions:
         raise ValueError(
             f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
         )
+    recipe = _recipe(cfg)
+    found = _survey(cfg)
+    _refuse_batch(recipe, found)
     return Conditions(
         baseline=_baseline(cfg.baseline),
-        recipe=_recipe(cfg),
-        data=_data(cfg),
+        recipe=recipe,
+        data=found.data,
         evaluate=typed("evaluate", cfg.evaluate, bool),
         equal=cfg.equal,
         setting=cfg.setting,
+        survey=found,
     )
 
 
@@ -173,24 +179,26 @@ def _recipe(cfg: DictConfig) -> Recipe:
     return build(Recipe, OmegaConf.to_container(cfg.recipe, resolve=True), "recipe")  # type: ignore[arg-type]
 
 
-def _data(cfg: DictConfig) -> Data:
+def _survey(cfg: DictConfig) -> Survey:
     values: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
-    if values["name"] == "custom":
-        if not values["path"]:
-            raise ValueError(
-                "data=custom: say which set, data.name=owner/name from the hub or data.path=FOLDER"
-            )
-        values["name"] = Path(values["path"]).resolve().name
     if values["path"]:
-        folder_of(values["path"])  # before anything heavy is imported
-    if values["classes"] is None or values["native"] is None:
-        # Opens the data, so only where its config leaves these open.
-        from ablation.images.sources import (
-            describe,
+        folder_of(values["path"])
+    elif values["name"] == "custom":
+        raise ValueError(
+            "data=custom: say which set, data.name=owner/name from the hub or data.path=FOLDER"
         )
+    if values["name"] == "custom":
+        values["name"] = Path(values["path"]).expanduser().resolve().name
+    return survey(values, folder_at(cfg, "runs"), folder_at(cfg, "cache"))
 
-        values |= {key: found for key, found in describe(values).items() if values[key] is None}
-    return build(Data, values, "data")
+
+def _refuse_batch(recipe: Recipe, survey: Survey) -> None:
+    """Raises ValueError where a batch is larger than what there is to train on."""
+    if survey.sizes and survey.sizes.train < recipe.batch_size:
+        raise ValueError(
+            f"recipe.batch_size={recipe.batch_size}: there are only {survey.sizes.train} training images; "
+            "take a smaller batch"
+        )
 
 
 def folder_at(cfg: DictConfig, name: str) -> Path:

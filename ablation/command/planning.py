@@ -28,9 +28,11 @@ from ablation.command.compose import (
 )
 from ablation.command.errors import NotYet
 from ablation.command.overrides import SET_BY_STUDY, arm_overrides, beside_study, key_of, quoted
+from ablation.images.cache import Sizes
+from ablation.images.survey import Survey
 from ablation.runs.arms import Arm, Planned
 from ablation.runs.checks import one_of, typed
-from ablation.runs.config import Execution
+from ablation.runs.config import Data, Execution
 from ablation.runs.records import read_records
 from ablation.theory.scaling import triples
 
@@ -43,10 +45,12 @@ PART = ("setting", "overrides", "rules", "phis", "coefficients", "seeds")
 
 @dataclass(frozen=True)
 class Job:
-    """A planned run and the overrides with which a launcher's job arrives at the same run."""
+    """A planned run, the overrides with which a launcher's job arrives at the same run, and what was found of
+    its images."""
 
     planned: Planned
     overrides: tuple[str, ...]
+    survey: Survey
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,16 @@ class Plan:
     def planned(self) -> list[Planned]:
         """Every run, with its place in the study."""
         return [job.planned for job in self.jobs]
+
+    @property
+    def found(self) -> list[str]:
+        """What was found of the images of its runs, in lines for people."""
+        return [said for said in dict.fromkeys(job.survey.said for job in self.jobs) if said]
+
+    def sizes(self, data: Data) -> Sizes | None:
+        """Images of each split, as they were found; None where nothing was opened."""
+        found = (job.survey for job in self.jobs if job.planned.run.data == data)
+        return next((survey.sizes for survey in found), None)
 
     def through(self, door: str) -> str:
         """The command that sends the same overrides through another door."""
@@ -144,11 +158,13 @@ def _distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
     return tuple(unique.values())
 
 
-def single(cfg: DictConfig) -> Planned:
-    """The one run of a composed configuration, whatever study it belongs to."""
+def single(cfg: DictConfig) -> tuple[Planned, str]:
+    """The one run of a composed configuration, whatever study it belongs to, and what was found of its
+    images."""
     seed = typed("seed", cfg.seed, int)
-    [planned] = conditions(cfg).runs([scaling_arm(cfg, cfg.phi)], [seed])
-    return planned
+    shared = conditions(cfg)
+    [planned] = shared.runs([scaling_arm(cfg, cfg.phi)], [seed])
+    return planned, shared.survey.said
 
 
 def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:
@@ -191,7 +207,7 @@ def _jobs(
     kept = [word for word in overrides if not _given_by_a_job(word)]
     if setting:
         kept.append(f"setting={quoted(setting)}")
-    return [Job(entry, (*kept, *_own_overrides(entry))) for entry in planned]
+    return [Job(entry, (*kept, *_own_overrides(entry)), shared.survey) for entry in planned]
 
 
 def _given_by_a_job(override: str) -> bool:

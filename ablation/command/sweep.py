@@ -100,6 +100,8 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
         raise ValueError(
             f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}"
         )
+    for said in wanted.found:
+        print(said, flush=True)
     while True:
         _train_all(wanted, launch, launcher)
         if not wanted.follows:

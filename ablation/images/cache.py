@@ -2,18 +2,32 @@
 
 import hashlib
 import json
+import logging
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from filelock import FileLock
 
 from ablation.images import shapes
-from ablation.images.sources import decode, render
+from ablation.images.sources import decode, drawn, render
 from ablation.runs.config import Data, digest
-from ablation.runs.files import write_json
+from ablation.runs.files import slug, write_json
+
+log = logging.getLogger(__name__)
+DECODER = 2  # raised when the same files decode to other pixels
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+# What decides how a data set is decoded, besides which images it is.
+DECISIVE = (
+    *("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation"),
+    *("upsample", "draw", "background", "skip_broken", "pixel_limit"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +47,28 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    counts = _counts(_place(data, cache)[0]) or (shapes.SIZES if data.name == "shapes" else {})
+    counts = _counts(_place(data, cache)[0]) or (shapes.SIZES if data.embedded else {})
     train = data.train_size or (counts["train"] - data.validation_size if counts else None)
     evaluation = data.evaluation_size or counts.get("evaluation")
     return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
+
+
+def check_sizes(data: Data, counts: Mapping[str, int]) -> Sizes:
+    """Images of each split of a data set of so many; raises ValueError where fewer are there than are asked
+    for."""
+    left = counts["train"] - data.validation_size
+    wanted = data.train_size or left
+    if not 0 < wanted <= left:
+        raise ValueError(
+            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} "
+            f"has {counts['train']} training images in all; ask for fewer"
+        )
+    if (data.evaluation_size or 0) > counts["evaluation"]:
+        raise ValueError(
+            f"data.evaluation_size={data.evaluation_size}: {data.name} has {counts['evaluation']} "
+            "evaluation images; ask for fewer"
+        )
+    return Sizes(wanted, data.validation_size, data.evaluation_size or counts["evaluation"])
 
 
 def _counts(folder: Path) -> dict[str, int]:
@@ -51,74 +83,143 @@ def _counts(folder: Path) -> dict[str, int]:
 
 def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of decoded images, and all that decides what is in it."""
-    relevant = (
-        "name",
-        "subset",
-        "files",
-        "classes",
-        "native",
-        "image",
-        "label",
-        "train",
-        "evaluation",
-        "upsample",
-    )
-    source = {key: value for key, value in data.identity().items() if key in relevant} | {
-        "decoder": 1
-    }
-    if data.name == "shapes":
-        source |= {"generator": shapes.GENERATOR_VERSION, "seed": data.split_seed}
-    return cache / f"{Path(data.name).name}-{digest(source)}", source
+    identity = data.identity()
+    source = {key: value for key, value in identity.items() if key in DECISIVE}
+    # The seed draws what is held out to evaluate on, where nothing else is.
+    source |= {"decoder": DECODER, "seed": data.split_seed}
+    if data.embedded:
+        source["generator"] = shapes.GENERATOR_VERSION
+    return cache / f"{slug(Path(data.name).name)[:40]}-{digest(source)}", source
 
 
 def decoded(data: Data, cache: Path) -> Path:
     """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
     *-labels.npy, about.json.
 
-    Two processes that want it at the same time share the work of one.
+    Two processes that want it at the same time share the work of one. What does not fit what was written is
+    named, set aside and decoded again. Raises OSError, with the folder and a way out, where it cannot be
+    written.
     """
     folder, source = _place(data, cache)
-    if (folder / "about.json").exists():
+    if _whole(folder):
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "about.json").exists():
-            draft = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir()
-            (render if data.name == "shapes" else decode)(data, draft)
-            write_json(draft / "about.json", {"source": source, "digest": _content_digest(draft)})
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.replace(folder)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _whole(folder):
+                _decode_anew(data, folder, source)
+    except OSError as error:
+        way_out = "free some space, or set cache=FOLDER to another disk"
+        raise OSError(
+            error.errno, f"{folder} could not be written ({error.strerror or error}); {way_out}"
+        ) from error
     return folder
+
+
+def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
+    draft = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        said = (render if data.embedded else decode)(data, draft)
+        arrays = {file.name: _written(file) for file in sorted(draft.glob("*.npy"))}
+        about = {"source": source, "digest": _content_digest(draft), "arrays": arrays}
+        write_json(draft / "about.json", about | said)
+        stamp(draft).touch()
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    _set_aside(folder)
+    draft.replace(folder)
+    _tell(data, folder, said)
+
+
+def _tell(data: Data, folder: Path, said: Mapping[str, Any]) -> None:
+    """What there is to say about images that were decoded."""
+    if said.get("broken"):
+        log.warning(
+            "%s: %s images do not decode and are left out, see %s",
+            *(data.name, said["broken"], folder / "broken.txt"),
+        )
+    for kind, (black, white) in said.get("levels", {}).items():
+        log.warning(
+            "%s: images of more than 8 bits (%s): black is %g, white is %g",
+            *(data.name, {"I": "integers", "F": "floats"}[kind], black, white),
+        )
+
+
+def _set_aside(folder: Path) -> None:
+    """Move a folder that does not count out of the way; the newest such is kept."""
+    if folder.exists():
+        aside = folder.with_name(f"{folder.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.replace(aside)
+
+
+def _written(file: Path) -> tuple[int, str]:
+    """Size and a fast digest of a file."""
+    hashed = xxhash.xxh3_128()
+    with file.open("rb") as content:
+        while piece := content.read(1 << 22):
+            hashed.update(piece)
+    return file.stat().st_size, hashed.hexdigest()
+
+
+def _whole(folder: Path) -> bool:
+    """Whether decoded images are as they were written: by size whenever they are opened, by digest once after
+    each start of the machine."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        arrays = {folder / name: tuple(written) for name, written in about["arrays"].items()}
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _damaged(folder / "about.json", f"cannot be read ({error})")
+    for file, (size, _) in arrays.items():
+        if not file.is_file() or file.stat().st_size != size:
+            return _damaged(file, f"does not have the {size:,} bytes that were written")
+    if stamp(folder).exists():
+        return True
+    for file, written in arrays.items():
+        if _written(file) != written:
+            return _damaged(file, "does not hold what was written")
+    with suppress(OSError):  # a cache that may only be read is verified every time
+        stamp(folder).touch()
+    return True
+
+
+def _damaged(file: Path, why: str) -> bool:
+    log.warning("%s %s: the images are decoded again", file, why)
+    return False
+
+
+def stamp(folder: Path) -> Path:
+    """The file that says that a folder was verified since this machine was started."""
+    return folder / f".verified-{_boot()}"
+
+
+@lru_cache(maxsize=1)
+def _boot() -> str:
+    """Of this start of this machine, or where it does not tell of this process."""
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
+        return np.random.bytes(8).hex()
 
 
 def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     """Rows of each split, ascending: validation is drawn from the training images by split_seed, train from
     the rest."""
-    counts = _counts(folder)
-    left = counts["train"] - data.validation_size
-    wanted = data.train_size or left
-    if not 0 < wanted <= left:
-        raise ValueError(
-            f"data.train_size={data.train_size}, data.validation_size={data.validation_size}: {data.name} "
-            f"has {counts['train']} training "
-            f"images in all; ask for fewer"
-        )
-    if (data.evaluation_size or 0) > counts["evaluation"]:
-        raise ValueError(
-            f"data.evaluation_size={data.evaluation_size}: {data.name} has {counts['evaluation']} "
-            "evaluation images; ask for fewer"
-        )
-    order = np.random.default_rng(data.split_seed).permutation(counts["train"])
-    held_out, rest = np.split(order, [data.validation_size])
-    evaluation = np.random.default_rng(data.split_seed).permutation(counts["evaluation"])[
-        : data.evaluation_size
-    ]
+    labels = {
+        source: np.load(folder / f"{source}-labels.npy") for source in ("train", "evaluation")
+    }
+    sizes = check_sizes(data, {source: len(each) for source, each in labels.items()})
+    order, other = (drawn(each, data.split_seed, data.draw) for each in labels.values())
+    held_out, rest = np.split(order, [sizes.validation])
     return {
-        "train": ("train", np.sort(rest[:wanted])),
+        "train": ("train", np.sort(rest[: sizes.train])),
         "validation": ("train", np.sort(held_out)),
-        "evaluation": ("evaluation", np.sort(evaluation)),
+        "evaluation": ("evaluation", np.sort(other[: sizes.evaluation])),
     }
 
 
@@ -131,19 +232,24 @@ def _content_digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
+def recorded(data: Data, runs: Path) -> Path:
+    """Where the runs of a folder of records write down what these images were."""
+    return runs / "data" / f"{digest(data.identity())}.json"
+
+
 def check_digest(data: Data, found: str, runs: Path) -> None:
     """The first run in a folder of records writes down what its images were; raises ValueError where a later
     run finds others.
 
-    `shapes` is exempt: its identity is its generator's version, and another processor may round a pixel
-    otherwise.
+    The embedded set is exempt: its identity is its generator's version, and another processor may round a
+    pixel otherwise.
     """
-    if data.name == "shapes":
+    if data.embedded:
         return
-    path = runs / "data" / f"{digest(data.identity())}.json"
+    path = recorded(data, runs)
     if not path.exists():
         write_json(path, {"name": data.name, "digest": found})
-    elif (known := json.loads(path.read_text())["digest"]) != found:
+    elif (known := json.loads(path.read_text(encoding="utf-8"))["digest"]) != found:
         raise ValueError(
             f"{data.name} has changed since the records in {runs} were made (digest {found}, was {known}); "
             "set runs=... to start anew"

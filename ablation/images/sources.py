@@ -1,16 +1,26 @@
 """Where images come from: a data set is decoded once to native size, into a folder of numpy arrays, and split
 in three."""
 
+import contextlib
+import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 
 from ablation.images import shapes
+from ablation.images.folders import Listing, Split, files_below, read_folder
+from ablation.images.labels import Label, coded
+from ablation.images.parquet import Encoded, Parquet, read_parquet
+from ablation.images.pixels import SAMPLE, Deep, Levels, deep_sample, levels_of, opened, square
 from ablation.runs.config import Data, folder_of
 
 if TYPE_CHECKING:
@@ -18,108 +28,223 @@ if TYPE_CHECKING:
 
 # Native size is this quantile of shorter sides, so at most one image in ten is ever enlarged to it.
 SMALL = 0.10
+HELD_OUT = 0.2  # of the training images, to evaluate on, where there is no split for that
+TOGETHER = 256  # images that are decoded before they are written
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def render(data: Data, folder: Path) -> None:
-    """Fill `folder` with the embedded set."""
-    if (data.classes, data.native) != (shapes.CLASSES, shapes.SIDE):
-        raise ValueError(
-            f"data.classes={data.classes}, data.native={data.native}: shapes has {shapes.CLASSES} classes "
-            f"at {shapes.SIDE} px"
-        )
-    for split, count in shapes.SIZES.items():
-        images, labels = shapes.render(split, count, data.split_seed)
-        np.save(folder / f"{split}.npy", images)
-        np.save(folder / f"{split}-labels.npy", labels)
+class Table(Protocol):
+    """Images of one split: `values` are labels as they come, `names` those of the classes where the column
+    states them; `encoded` yields a name for people and what reads the bytes, of ascending rows."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    @property
+    def values(self) -> Sequence[Any]: ...
+
+    @property
+    def names(self) -> Sequence[str] | None: ...
+
+    def encoded(self, rows: np.ndarray) -> Iterator[Encoded]: ...
 
 
-def decode(data: Data, folder: Path) -> None:
-    """Fill `folder` from a hub data set or a local folder.
+@dataclass(frozen=True)
+class Images:
+    """Image files of one split of a folder."""
 
-    Raises ValueError, each in one line with what to do, for: a file that cannot be read, missing splits or
-    columns, images that do not decode (counted, the first named), labels outside the classes, and images
-    smaller than native size without upsample.
-    """
-    source = open_source(data)
-    image, label = columns(data, source[data.train])
-    train, evaluation = _official_splits(data, source)
-    for split, table in (("train", train), ("evaluation", evaluation)):
-        labels = _checked_labels(data, split, table[label])
-        images = np.lib.format.open_memmap(
-            folder / f"{split}.npy",
-            mode="w+",
-            dtype=np.uint8,
-            shape=(len(table), data.native, data.native, 3),
-        )
-        _decode_into(images, table.select_columns(image), image, data, split)
-        images.flush()
-        np.save(folder / f"{split}-labels.npy", labels)
+    folder: Path
+    split: Split
+
+    def __len__(self) -> int:
+        return len(self.split.files)
+
+    @property
+    def name(self) -> str:
+        """Of the split."""
+        return self.split.name or "train"
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """Classes by name."""
+        return self.split.labels
+
+    @property
+    def names(self) -> None:
+        """The classes are those that occur."""
+        return None
+
+    def encoded(self, rows: np.ndarray) -> Iterator[Encoded]:
+        """Each file by its path below the folder."""
+        for row in rows:
+            file = self.split.files[row]
+            yield file, (self.folder / file).read_bytes
 
 
-def open_source(data: Data) -> "datasets.DatasetDict":
-    """The data set by Hugging Face `datasets`: a hub name, or a local folder of Parquet files or class
-    folders."""
-    import datasets
+@dataclass(frozen=True)
+class Hub:
+    """Rows of a split of a hub data set."""
 
-    datasets.disable_progress_bars()
-    folder = folder_of(data.path) if data.path else None
-    if data.files and not folder:
+    table: "datasets.Dataset"
+    image: str
+    label: str
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """The label column."""
+        return list(self.table[self.label])
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """Of a ClassLabel column."""
+        return getattr(self.table.features[self.label], "names", None)
+
+    def encoded(self, rows: np.ndarray) -> Iterator[Encoded]:
+        """Each by its path, where it has one, and its row."""
+        import datasets
+
+        chosen = self.table.select_columns(self.image).select(rows)
+        stored = chosen.cast_column(self.image, datasets.Image(decode=False))
+        for row, item in zip(rows, stored, strict=True):
+            image = item[self.image]
+            read = partial(bytes, image["bytes"]) if image["bytes"] else Path(image["path"]).read_bytes
+            yield f"{image['path'] or ''} (row {row})".strip(), read
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as it lies: the split that trains and the one that evaluates, None where it is held out of
+    the first; labels of both from 0, and the classes they stand for. labelled_by: what says the class of a
+    file. unused: images or files of splits that are not used. left_out: files by reason."""
+
+    train: Table
+    evaluation: Table | None
+    labels: tuple[np.ndarray, ...]
+    classes: tuple[Label, ...]
+    labelled_by: str = ""
+    unused: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The splits that are used."""
+        return [self.train, *([] if self.evaluation is None else [self.evaluation])]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the two splits that are decoded: rows of a table in their final order, and their labels."""
+
+    name: str
+    table: Table
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+def open_source(data: Data, classes: int | None) -> Source:
+    """A folder of class folders, tables or Parquet files at the path, by rules of ours; else a set of the
+    hub, by Hugging Face `datasets`. classes: as stated, None where labels decide."""
+    if data.path:
+        return open_folder(data.path, data.train, data.evaluation, data.subset, data.image, data.label, classes)
+    if data.files:
         raise ValueError(
             f"{data.name}: its images are files of your own; say where they lie, data.path=FOLDER"
         )
-    try:
-        if not folder:
-            return datasets.load_dataset(data.name, data.subset)
-        parquet = sorted(folder.rglob("*.parquet"))
-        _check_parquet(parquet)
-        return (
-            datasets.load_dataset(str(folder))
-            if parquet
-            else datasets.load_dataset("imagefolder", data_dir=str(folder))
+    return _open_hub(data, classes)
+
+
+@lru_cache(maxsize=8)
+def open_folder(
+    path: str,
+    train: str,
+    evaluation: str | None,
+    subset: str | None,
+    image: str | None,
+    label: str | None,
+    classes: int | None,
+) -> Source:
+    """What lies in a folder, read once a process; raises ValueError, naming the path, for whatever is wrong
+    with it."""
+    folder = folder_of(path)
+    files = files_below(path)
+    if files.parquet and files.images:
+        raise ValueError(
+            f"data.path={path}: both images and Parquet files, {files.images[0]} and {files.parquet[0]}; "
+            "leave one of the two"
         )
+    if not files.parquet:
+        return _of_files(folder, read_folder(path, train, evaluation, label), classes)
+    try:
+        first, second, unused = read_parquet(
+            folder, files.parquet, train, evaluation, subset, image, label
+        )
+    except ValueError as error:
+        raise ValueError(f"data.path={path}: {error}") from error
+    return _of_tables([first, second], classes, "the label column", unused, files.left_out)
+
+
+def _of_files(folder: Path, listing: Listing, classes: int | None) -> Source:
+    splits = [
+        None if split is None else Images(folder, split)
+        for split in (listing.train, listing.evaluation)
+    ]
+    return _of_tables(splits, classes, listing.labelled_by, listing.unused, listing.left_out)
+
+
+def _of_tables(
+    tables: Sequence[Table | None],
+    classes: int | None,
+    labelled_by: str = "",
+    unused: Mapping[str, int] | None = None,
+    left_out: Mapping[str, Sequence[str]] | None = None,
+) -> Source:
+    used = [table for table in tables if table is not None]
+    labels, named = coded([table.values for table in used], classes, used[0].names)
+    train, evaluation = tables
+    assert train is not None
+    return Source(
+        train, evaluation, tuple(labels), named, labelled_by, unused or {}, left_out or {}
+    )
+
+
+def _open_hub(data: Data, classes: int | None) -> Source:
+    """A set of the Hugging Face hub, whatever folders of its name lie here."""
+    import datasets
+
+    if not HUB_NAME.fullmatch(data.name):
+        raise ValueError(
+            f"data.name={data.name}: no name of the Hugging Face hub; a folder is data.path={data.name}"
+        )
+    datasets.disable_progress_bars()
+    try:
+        with tempfile.TemporaryDirectory() as away, contextlib.chdir(away):
+            found = datasets.load_dataset(data.name, data.subset)
     except ValueError:
         raise
     except Exception as error:
-        where = f"data.path={data.path}" if data.path else f"data.name={data.name}"
         raise ValueError(
-            f"{where} could not be opened: {_first_line(error)}; check name and network, or give a folder "
-            "with data.path=..."
+            f"data.name={data.name} could not be opened: {_first_line(error)}; check name and network, or "
+            "give a folder with data.path=..."
         ) from error
-
-
-def _check_parquet(files: Sequence[Path]) -> None:
-    import pyarrow.parquet
-
-    for file in files:
-        try:
-            pyarrow.parquet.read_metadata(file)
-        except Exception as error:
-            raise ValueError(
-                f"{file} is not a whole Parquet file ({_first_line(error)}); copy it again"
-            ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
-def _official_splits(
-    data: Data, source: Mapping[str, Any]
-) -> tuple["datasets.Dataset", "datasets.Dataset"]:
-    """Training and evaluation images; without an official evaluation split a fifth of the training images is
-    held out for good."""
     names = [data.evaluation] if data.evaluation else ["test", "validation"]
     for name in (data.train, *([data.evaluation] if data.evaluation else [])):
-        if name not in source:
+        if name not in found:
             raise ValueError(
-                f"{data.name} has no split {name!r}, only {', '.join(source)}; set data.train=... or "
+                f"{data.name} has no split {name!r}, only {', '.join(found)}; set data.train=... or "
                 "data.evaluation=..."
             )
-    found = next((name for name in names if name in source), None)
-    if found:
-        return source[data.train], source[found]
-    parts = source[data.train].train_test_split(test_size=0.2, seed=data.split_seed)
-    return parts["train"], parts["test"]
+    image, label = columns(data, found[data.train])
+    evaluation = next((name for name in names if name in found), None)
+    tables = [
+        None if name is None else Hub(found[name], image, label, name)
+        for name in (data.train, evaluation)
+    ]
+    return _of_tables(tables, classes)
 
 
 def columns(data: Data, table: "datasets.Dataset") -> tuple[str, str]:
@@ -142,97 +267,232 @@ def columns(data: Data, table: "datasets.Dataset") -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _checked_labels(data: Data, split: str, labels: Sequence[int | None]) -> np.ndarray:
-    values = np.array([-1 if value is None else value for value in labels], dtype=np.int64)
-    wrong = np.flatnonzero((values < 0) | (values >= data.classes))
-    if len(wrong):
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def parts_of(data: Data, source: Source) -> list[Part]:
+    """Training and evaluation images; without a split for evaluation a fifth of the training images is held
+    out for good."""
+    rows = [np.arange(len(table)) for table in source.tables]
+    tables = source.tables
+    labels = list(source.labels)
+    if source.evaluation is None:
+        order = drawn(labels[0], data.split_seed, data.draw)
+        held_out, rest = np.split(order, [math.ceil(HELD_OUT * len(order))])
+        tables, labels, rows = tables * 2, labels * 2, [rest, held_out]
+    named = zip(("train", "evaluation"), tables, rows, labels, strict=True)
+    return [Part(name, table, chosen, each[chosen]) for name, table, chosen, each in named]
+
+
+def drawn(labels: np.ndarray, seed: int, draw: str) -> np.ndarray:
+    """Rows in random order (N,): plain, or by class, where every beginning holds each class in its share."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    if draw == "plain":
+        return order
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return order[np.argsort(place[order], kind="stable")]
+
+
+def render(data: Data, folder: Path) -> dict[str, Any]:
+    """Fill `folder` with the embedded set."""
+    if (data.classes, data.native) != (shapes.CLASSES, shapes.SIDE):
         raise ValueError(
-            f"{data.name}: {len(wrong)} of {len(values)} labels in {split} lie outside the {data.classes} "
-            f"classes, first {labels[int(wrong[0])]} "
-            f"in row {wrong[0]}; correct data.classes or the labels"
+            f"data.classes={data.classes}, data.native={data.native}: shapes has {shapes.CLASSES} classes "
+            f"at {shapes.SIDE} px"
         )
-    return values
+    for split, count in shapes.SIZES.items():
+        images, labels = shapes.render(split, count, data.split_seed)
+        np.save(folder / f"{split}.npy", images)
+        np.save(folder / f"{split}-labels.npy", labels)
+    return {}
 
 
-def _decode_into(
-    images: np.ndarray, table: "datasets.Dataset", column: str, data: Data, split: str
-) -> None:
-    """Decode every row into `images`, in threads: the codec releases the interpreter lock."""
-    import datasets
+def decode(data: Data, folder: Path) -> dict[str, Any]:
+    """Fill `folder` from a hub data set or a local folder; returns what there is to say about it, by name.
 
-    rows = table.cast_column(column, datasets.Image(decode=False))
-    broken: list[str] = []
-    small = 0
-
-    def one(index: int) -> None:
-        nonlocal small
-        item = rows[index][column]
-        try:
-            images[index], shorter = square(
-                item["bytes"] or Path(item["path"]).read_bytes(), data.native
-            )
-            small += shorter < data.native
-        except Exception as error:
-            broken.append(f"{item['path'] or ''} (row {index}: {_first_line(error)})".strip())
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(one, range(len(rows))))
-    if broken:
-        first = sorted(broken)[0]
-        raise ValueError(
-            f"{data.name}: {len(broken)} of {len(rows)} images in {split} do not decode, first {first}; "
-            "replace or remove them"
-        )
-    if small > SMALL * len(rows) and not data.upsample:
-        raise ValueError(
-            f"{data.name}: {small} of {len(rows)} images in {split} are smaller than "
-            f"data.native={data.native} px; state a smaller data.native, or "
-            f"data.upsample=true to enlarge them"
-        )
-
-
-def square(encoded: bytes, side: int) -> tuple[np.ndarray, int]:
-    """A decoded image as uint8 (side, side, 3), shorter side resized to `side` and the centre cropped; and
-    its shorter side as it came."""
-    from PIL import Image, ImageOps
-
-    with Image.open(BytesIO(encoded)) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
-    shorter = min(picture.size)
-    if picture.size != (side, side):
-        picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-    return np.asarray(picture), shorter
-
-
-def describe(values: Mapping[str, Any]) -> dict[str, int]:
-    """classes and native of a data set whose config leaves them open: its label names, and the header of
-    every training image.
-
-    native is the 10th percentile of shorter sides in pixels. values: the fields of `Data`.
+    Raises ValueError, each in one line with what to do, for: a file that cannot be read, missing splits or
+    columns, images that do not decode (all of them named, unless they are to be skipped), labels outside the
+    classes, and images smaller than native size without upsample.
     """
-    import datasets
-    from PIL import Image
+    source = open_source(data, data.classes)
+    parts = parts_of(data, source)
+    for part in parts:
+        check_labels(data, part.name, part.labels)
+    written = [_Written(part, data, folder / f"{part.name}.npy") for part in parts]
+    levels = _levels(written, data)
+    for each in written:
+        each.deepen(levels)
+    broken = [line for each in written for line in each.broken()]
+    if broken and not data.skip_broken:
+        raise ValueError(_all_broken(data, written))
+    shorter = [side for each in written for side in each.shorter.values()]
+    check_native(data, sum(side < data.native for side in shorter), len(shorter))
+    for each in written:
+        each.close()
+        np.save(folder / f"{each.part.name}-labels.npy", each.kept_labels())
+    if broken:
+        (folder / "broken.txt").write_text("\n".join(broken) + "\n", encoding="utf-8")
+    said = {"classes": [str(name) for name in source.classes], "broken": len(broken)}
+    return said | ({"levels": dict(levels)} if levels else {})
 
-    data = Data(**{**values, "classes": 2, "native": 1})
-    table = open_source(data)[data.train]
-    image, label = columns(data, table)
-    feature = table.features[label]
-    classes = (
-        feature.num_classes
-        if isinstance(feature, datasets.ClassLabel)
-        else int(max(table[label])) + 1
+
+def check_labels(data: Data, split: str, labels: np.ndarray) -> None:
+    """Raises ValueError for labels outside the classes, and where a class of one's own folder has no
+    image."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= data.classes))
+    if len(wrong):
+        first = int(labels[wrong[0]])
+        raise ValueError(
+            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} lie outside the {data.classes} "
+            f"classes, first {'none' if first == -1 else first} in row {wrong[0]}; correct data.classes or "
+            "the labels"
+        )
+    absent = np.setdiff1d(np.arange(data.classes), labels)
+    if data.path and len(absent):
+        raise ValueError(
+            f"data.path={data.path}: no image in {split} for {len(absent)} of {data.classes} classes, first "
+            f"number {absent[0]}; add images, or correct data.classes={data.classes}"
+        )
+
+
+def check_native(data: Data, small: int, count: int) -> None:
+    """Raises ValueError where more than a tenth of all images would have to be enlarged."""
+    if small > SMALL * count and not data.upsample:
+        raise ValueError(
+            f"{data.name}: {small} of {count} images are smaller than data.native={data.native} px; state "
+            "a smaller data.native, or data.upsample=true to enlarge them"
+        )
+
+
+def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
+    """Every image that does not decode, in one line."""
+    told = []
+    for each in written:
+        lines = each.broken()
+        if lines:
+            told.append(
+                f"{len(lines)} of {len(each.part.rows)} images in {each.part.name} do not decode: "
+                + ", ".join(lines)
+            )
+    return f"{data.name}: {'; '.join(told)}; replace them, or data.skip_broken=true to leave them out"
+
+
+def _levels(written: Sequence["_Written"], data: Data) -> Levels:
+    """What becomes black and white in images of more than 8 bits, from a sample of those that train; empty
+    where there are none."""
+    deep = next((each for each in written if each.deep), None)
+    if deep is None:
+        return {}
+    rows = np.sort(deep.part.rows[deep.deep])
+    chosen = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)]
+    return levels_of(
+        [deep_sample(read(), data.pixel_limit) for _, read in deep.part.table.encoded(chosen)]
     )
-    sides = []
-    for item in table.select_columns(image).cast_column(image, datasets.Image(decode=False)):
+
+
+class _Written:
+    """A part of the data as an array (N, native, native, 3) in a file, written image by image and never
+    mapped: a full disk is an error, not a dead process."""
+
+    def __init__(self, part: Part, data: Data, path: Path) -> None:
+        self.part, self.data = part, data
+        self.faults: dict[int, str] = {}
+        self.shorter: dict[int, int] = {}
+        self.deep: list[int] = []
+        self.file: BinaryIO = path.open("w+b")
+        self._header(len(part.rows))
+        self.start = self.file.tell()
+        size = len(part.rows) * self._bytes
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(self.file.fileno(), self.start, size)
+        self._decode(np.argsort(part.rows, kind="stable"), None)
+
+    @property
+    def _bytes(self) -> int:
+        """Of one image."""
+        return 3 * self.data.native**2
+
+    def _header(self, count: int) -> None:
+        shape = (count, self.data.native, self.data.native, 3)
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        self.file.seek(0)
+        np.lib.format.write_array_header_1_0(self.file, about)
+
+    def _decode(self, places: np.ndarray, levels: Levels | None) -> None:
+        """Decode the rows at these places, ascending in the source, in threads: the codec releases the
+        interpreter lock."""
+        stream = zip(places, self.part.table.encoded(self.part.rows[places]), strict=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while batch := list(islice(stream, TOGETHER)):
+                for place, pixels in pool.map(lambda item: self._one(*item, levels), batch):
+                    if pixels is not None:
+                        self.file.seek(self.start + place * self._bytes)
+                        self.file.write(pixels)
+
+    def _one(
+        self, place: int, encoded: Encoded, levels: Levels | None
+    ) -> tuple[int, np.ndarray | None]:
+        name, read = encoded
+        data = self.data
         try:
-            with Image.open(
-                BytesIO(item[image]["bytes"]) if item[image]["bytes"] else item[image]["path"]
-            ) as picture:
+            pixels, self.shorter[place] = square(
+                read(), data.native, data.background, data.pixel_limit, levels
+            )
+            return place, pixels
+        except Deep:
+            self.deep.append(place)
+        except Exception as error:
+            self.faults[place] = f"{name}: {_first_line(error)}"
+        return place, None
+
+    def deepen(self, levels: Levels) -> None:
+        """Decode what has more than 8 bits, now that levels are known."""
+        places = np.array(sorted(self.deep, key=lambda place: self.part.rows[place]), dtype=np.int64)
+        if len(places):
+            self._decode(places, levels)
+
+    def broken(self) -> list[str]:
+        """Images that do not decode, and why."""
+        return [self.faults[place] for place in sorted(self.faults)]
+
+    def kept_labels(self) -> np.ndarray:
+        """Of the images that do; raises ValueError where a class has none."""
+        labels = np.delete(self.part.labels, sorted(self.faults))
+        check_labels(self.data, self.part.name, labels)
+        return labels
+
+    def close(self) -> None:
+        """Move images up over those that do not decode, and leave the file whole."""
+        kept = np.delete(np.arange(len(self.part.rows)), sorted(self.faults))
+        for place in np.flatnonzero(kept != np.arange(len(kept))):
+            self.file.seek(self.start + int(kept[place]) * self._bytes)
+            pixels = self.file.read(self._bytes)
+            self.file.seek(self.start + int(place) * self._bytes)
+            self.file.write(pixels)
+        self._header(len(kept))
+        self.file.truncate(self.start + len(kept) * self._bytes)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+def describe_hub(data: Data) -> dict[str, int]:
+    """classes and native of a hub set whose config leaves them open: its labels, and the header of every
+    training image. native is the 10th percentile of shorter sides in pixels."""
+    source = open_source(data, None)
+    sides = []
+    for _, read in source.train.encoded(np.arange(len(source.train))):
+        try:
+            with opened(read(), data.pixel_limit) as picture:
                 sides.append(min(picture.size))
-        except OSError:
+        except (OSError, ValueError):
             continue  # named and counted when the images are decoded
     if not sides:
         raise ValueError(
             f"{data.name}: no image of the training split could be read; look at the files"
         )
-    return {"classes": classes, "native": int(np.quantile(sides, SMALL))}
+    return {"classes": len(source.classes), "native": int(np.quantile(sides, SMALL))}

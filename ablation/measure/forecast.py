@@ -151,6 +151,7 @@ class Forecast:
 
     def __init__(self, wanted: Plan) -> None:
         self.where = wanted.execution
+        self.found = wanted.sizes
         self.calibrations: dict[str, Calibration | None] = {}  # by precision
         self.sizes: dict[Data, Sizes | None] = {}
 
@@ -164,7 +165,7 @@ class Forecast:
     def of(self, run: Run) -> tuple[float | None, float | None]:
         """Seconds, and bytes at the peak."""
         if run.data not in self.sizes:
-            self.sizes[run.data] = sizes(run.data, self.where.cache)
+            self.sizes[run.data] = self.found(run.data) or sizes(run.data, self.where.cache)
         calibration = self.calibration(run)
         images = self.sizes[run.data]
         if calibration is None or images is None:

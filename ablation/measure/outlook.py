@@ -43,7 +43,8 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
     notes.append(spending(wanted, done, forecast, at_once))
     notes.append(showing(wanted, done))
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]
-    return "\n".join([tabulate(lines, headers="keys", disable_numparse=True), *notes, *same])
+    drawn = tabulate(lines, headers="keys", disable_numparse=True)
+    return "\n".join([*wanted.found, drawn, *notes, *same])
 
 
 def _differs(planned: Sequence[Planned], name: str) -> bool:

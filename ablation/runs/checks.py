@@ -4,7 +4,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,12 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name}={value}: choose one of {', '.join(choices)}")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in a line; the first few of many, and how many more there are."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def within(name: str, value: float, low: float, high: float = float("inf")) -> None:

@@ -8,6 +8,7 @@ those.
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from ablation.theory.network import Network
 # Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds
 # a reminder).
 RESULTS_VERSION = 1
+COLOUR = re.compile(r"white|black|grey|#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,10 @@ class Data:
     for all. validation_size: images held out of train for every choice. evaluation_size: images of the
     evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself. detail: side in
     pixels that images are reduced to before they are brought to the network's; None for native. A network of
-    more pixels then sees an enlarged image: more pixels without more information.
+    more pixels then sees an enlarged image: more pixels without more information. draw: how images are held
+    out, plain or by-class (each class in its share). background: a colour under transparent pixels, whose
+    transparency is otherwise dropped. skip_broken: leave out images that do not decode. pixel_limit: most
+    pixels of one image.
     """
 
     name: str
@@ -121,8 +126,18 @@ class Data:
     upsample: bool = False
     detail: int | None = None
     files: str | None = None
+    draw: str = "plain"
+    background: str | None = None
+    skip_broken: bool = False
+    pixel_limit: int = 178_956_970
 
     def __post_init__(self) -> None:
+        one_of("data.draw", self.draw, ("plain", "by-class"))
+        if self.background is not None and not COLOUR.fullmatch(self.background):
+            raise ValueError(
+                f"data.background={self.background}: white, black, grey, or #RRGGBB in quotes, or null"
+            )
+        within("data.pixel_limit", self.pixel_limit, 1)
         within("data.classes", self.classes, 2)
         within("data.native", self.native, 1)
         within("data.validation_size", self.validation_size, 1)
@@ -149,19 +164,19 @@ class Data:
             else self
         )
 
-    def identity(self) -> dict[str, Any]:
-        """What is hashed: all fields but the path, and in its place the names and sizes of the files there.
+    @property
+    def embedded(self) -> bool:
+        """Whether these are the images that the project makes, not a folder called like them."""
+        return self.name == "shapes" and not self.path and not self.files
 
-        Raises FileNotFoundError where the path holds none, ValueError where it holds others than `files`
-        says.
+    def identity(self) -> dict[str, Any]:
+        """What is hashed: all fields but the path, in whose place `files` says which images lie there.
+
+        Raises ValueError where it does not say so yet (see images.survey).
         """
-        found = _fingerprint(self.path) if self.path else self.files
-        if self.files not in (None, found):
-            raise ValueError(
-                f"data.path={self.path}: its files ({found}) are not {self.name}'s ({self.files}); to take "
-                "them, data.files=null"
-            )
-        return content(dataclasses.replace(self, path=None, files=found))
+        if self.path and not self.files:
+            raise ValueError(f"data.path={self.path}: which files lie there is not known yet")
+        return content(dataclasses.replace(self, path=None))
 
 
 def folder_of(path: str) -> Path:
@@ -176,7 +191,7 @@ def folder_of(path: str) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _fingerprint(path: str) -> str:
+def names_and_sizes(path: str) -> str:
     """A digest of sorted relative names and sizes below a folder; raises FileNotFoundError where there is
     none."""
     folder = folder_of(path)

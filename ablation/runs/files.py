@@ -37,10 +37,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             draft.unlink()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     """Write atomically; raises OSError, see `replacing`."""
     with replacing(path) as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
+        file.write(json.dumps(content, indent=indent).encode() + b"\n")
 
 
 def slug(device: str) -> str:

@@ -55,7 +55,7 @@ def page(
         results=results,
         wanted=results.wanted,
         about=about(results),
-        shapes=results.wanted.planned[0].run.data.name == "shapes",
+        shapes=results.wanted.planned[0].run.data.embedded,
         figures=figures,
         photographs=[uri("image/png", path.read_bytes()) for path in photographs],
         claims=claims,
