@@ -5,13 +5,16 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from ablation import pack
 from ablation.command.planning import plan
 from ablation.door import hydra
-from ablation.runs.config import Data
+from ablation.images.survey import survey
+from ablation.runs.config import Data, names_and_sizes
 from ablation.runs.records import (
     Record,
     archive_path,
@@ -103,19 +106,34 @@ def test_records_module_reads_no_parquet_where_there_is_no_archive(tmp_path: Pat
 
 
 def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
-    """A plan without the images has the same runs as one with them; other images are refused."""
-    (tmp_path / "a.parquet").write_bytes(b"12345")
-    at_hand = Data("mine", 3, 96, path=str(tmp_path))
-    pinned = Data("mine", 3, 96, files=str(at_hand.identity()["files"]))
-    assert (
-        pinned.identity()
-        == at_hand.identity()
-        == dataclasses.replace(pinned, path=str(tmp_path)).identity()
-    )
+    """A plan without the images has the same runs as one with them, and none is opened; other images are
+    refused."""
+    for name in (
+        "train/cat/1.png",
+        "train/cat/2.png",
+        "train/dog/1.png",
+        "test/cat/1.png",
+        "test/dog/1.png",
+    ):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red" if "cat" in name else "blue").save(path)
+    stated = {"name": "mine", "classes": 2, "native": 8, "validation_size": 1}
+    at_hand = stated | {"path": str(tmp_path / "set")}
+    older = {"files": names_and_sizes(str(tmp_path / "set"))}
+
+    def data(values: dict[str, Any]) -> Data:
+        return survey(values, tmp_path / "runs", tmp_path / "cache").data
+
+    assert data(stated | older).identity() == data(at_hand | older).identity()
+    assert not (tmp_path / "cache").exists()
+    found = data(at_hand)
+    assert found.files not in (None, older["files"])
+    assert data(at_hand | {"files": found.files}).identity() == found.identity()
     with pytest.raises(
         ValueError, match=r"its files \(.*\) are not mine's \(0123456789ab\); .*data.files=null"
     ):
-        dataclasses.replace(at_hand, files="0123456789ab").identity()
+        data(at_hand | {"files": "0123456789ab"})
 
 
 SHIPPED = sorted(
@@ -148,4 +166,4 @@ def test_images_that_lie_nowhere_are_asked_for() -> None:
         ValueError,
         match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER",
     ):
-        open_source(Data("mine", 3, 96, files="0123456789ab"))
+        open_source(Data("mine", 3, 96, files="0123456789ab"), 3)

@@ -14,8 +14,9 @@ from PIL import Image
 from ablation.images import shapes
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
 from ablation.images.cache import check_digest, decoded
-from ablation.images.sources import describe, square
+from ablation.images.pixels import square
 from ablation.images.splits import Images, Streamed, load, resize
+from ablation.images.survey import survey
 from ablation.runs.config import Data, Recipe
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
@@ -61,6 +62,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
     write_parquet(folder / "train-00000-of-00001.parquet")
     write_parquet(folder / "test-00000-of-00001.parquet", 10)
     return Data("mine", 2, 24, path=str(folder), label="label", validation_size=5)
+
+
+def known(data: Data, tmp_path: Path) -> Data:
+    """The same, once the files at its path are known."""
+    return survey(dataclasses.asdict(data), tmp_path / "runs", tmp_path / "cache").data
 
 
 def test_shapes_are_the_same_bits_for_the_same_seed() -> None:
@@ -141,6 +147,7 @@ def test_resizing_is_antialiased_and_rounds_in_float32() -> None:
 def test_a_folder_of_parquet_files_is_decoded_square_at_native_size(
     source: Data, tmp_path: Path
 ) -> None:
+    source = known(source, tmp_path)
     splits = load(source, 24, tmp_path / "cache")
     assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [
         15,
@@ -160,7 +167,8 @@ def test_a_folder_of_class_folders_needs_no_official_split(tmp_path: Path) -> No
             path = tmp_path / "set" / name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(picture(i))
-    data = Data("set", 2, 24, path=str(tmp_path / "set"), validation_size=4)
+    stated = Data("set", 2, 24, path=str(tmp_path / "set"), validation_size=4)
+    data = known(stated, tmp_path)
     splits = load(data, 24, tmp_path / "cache")
     assert [len(part) for part in (splits.train, splits.validation, splits.evaluation)] == [
         12,
@@ -168,7 +176,9 @@ def test_a_folder_of_class_folders_needs_no_official_split(tmp_path: Path) -> No
         4,
     ]
     assert set(splits.train.labels.tolist()) == {0, 1}
-    assert describe(dataclasses.asdict(data)) == {"classes": 2, "native": 30}
+    values = dataclasses.asdict(stated) | {"classes": None, "native": None}
+    found = survey(values, tmp_path / "runs", tmp_path / "cache").data
+    assert (found.classes, found.native) == (2, 30)
 
 
 def test_half_a_parquet_file_is_named(source: Data, tmp_path: Path) -> None:
@@ -177,16 +187,22 @@ def test_half_a_parquet_file_is_named(source: Data, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="train-00000-of-00001.parquet is not a whole Parquet file"
     ):
-        load(source, 24, tmp_path / "cache")
+        known(source, tmp_path)
 
 
-def test_images_that_do_not_decode_are_named_and_counted(source: Data, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_all_named(source: Data, tmp_path: Path) -> None:
     write_parquet(Path(source.path or "") / "train-00000-of-00001.parquet", broken=(4, 7, 8))
+    names = ", ".join(f"train-00000-of-00001.parquet row {row}" for row in (4, 7, 8))
+    with pytest.raises(ValueError, match=f"3 of 30 images cannot be read: no whole image.*{names}"):
+        known(source, tmp_path)
+    pinned = dataclasses.replace(source, files="0123456789ab")  # read when it was whole
     with pytest.raises(
-        ValueError, match=r"3 of 20 images in train do not decode, first img4.png \(row 4: "
+        ValueError,
+        match=r"3 of 20 images in train do not decode: .*: img4.png \(row 4\), img7.png \(row 7\), "
+        r"img8.png \(row 8\); replace them, or leave them out by data.skip_broken=true",
     ):
-        load(source, 24, tmp_path / "cache")
-    assert not (tmp_path / "cache" / "about.json").exists()
+        load(pinned, 24, tmp_path / "cache")
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {"", ".lock"}  # index, lock
 
 
 def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> None:
@@ -196,21 +212,19 @@ def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> N
     with pytest.raises(
         ValueError, match="1 of 20 labels in train lie outside the 2 classes, first 2 in row 2"
     ):
-        load(source, 24, tmp_path / "cache")
+        known(source, tmp_path)
 
 
 def test_images_smaller_than_native_are_refused(source: Data, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="20 of 20 images in train are smaller than data.native=48 px"
-    ):
-        load(dataclasses.replace(source, native=48), 24, tmp_path / "cache")
+    with pytest.raises(ValueError, match="30 of 30 images are smaller than data.native=48 px"):
+        known(dataclasses.replace(source, native=48), tmp_path)
 
 
 def test_columns_that_cannot_be_found_are_named(source: Data, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no single label column among image, label"):
-        load(dataclasses.replace(source, label=None), 24, tmp_path / "cache")
-    with pytest.raises(ValueError, match="mine has no split 'dev', only"):
-        load(dataclasses.replace(source, evaluation="dev"), 24, tmp_path / "cache")
+        known(dataclasses.replace(source, label=None), tmp_path)
+    with pytest.raises(ValueError, match="no split dev to evaluate on beside train, only test"):
+        known(dataclasses.replace(source, evaluation="dev"), tmp_path)
 
 
 def test_a_name_that_cannot_be_opened_is_one_line(
@@ -230,6 +244,7 @@ def test_a_name_that_cannot_be_opened_is_one_line(
 
 
 def test_a_changed_data_set_is_refused(source: Data, tmp_path: Path) -> None:
+    source = dataclasses.replace(source, files="0123456789ab")
     check_digest(source, "abc", tmp_path)
     check_digest(source, "abc", tmp_path)
     with pytest.raises(ValueError, match=r"mine has changed since .* \(digest def, was abc\)"):
@@ -251,6 +266,7 @@ def test_the_real_photographs_load(tmp_path: Path) -> None:
         validation_size=100,
         evaluation_size=100,
     )
+    data = known(data, tmp_path)
     splits = load(data, 32, tmp_path)
     assert splits.evaluation is not None
     assert splits.train.pixels.shape == (200, 32, 32, 3)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,8 @@ import xxhash
 from filelock import FileLock
 
 from ablation.images import shapes
-from ablation.images.sources import decode, drawn, render
+from ablation.images.decoding import decode, render
+from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
 from ablation.runs.files import slug, write_json
 
@@ -204,7 +206,7 @@ def _boot() -> str:
     try:
         return BOOT.read_text().strip()
     except OSError:
-        return np.random.bytes(8).hex()
+        return secrets.token_hex(8)
 
 
 def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:

@@ -173,15 +173,18 @@ def _tables(path: str, files: Files, label: str | None) -> list[Table]:
     folder = Path(path).expanduser()
     tops = _by_top(files.images)
     split = [top for top in tops if is_split(top)]
+    called = {table.casefold(): table for table in files.tables}
     for places in ([""], [f"{top}/" for top in split]):
         names = [f"{place}{name}" for place in places for name in TABLES]
-        there = [name for name in names if name in files.tables]
+        there = [called[name.casefold()] for name in names if name.casefold() in called]
         read = [read_table(folder, name, _beside(name, files.images), label) for name in there]
         tables = {table.name.rpartition("/")[0]: table for table in reversed(read) if table}
         if tables:
             return [tables[place] for place in sorted(tables)]
     if label and files.tables:
-        raise ValueError(f"data.label={label}: {files.tables[0]} has no such column beside one of files")
+        raise ValueError(
+            f"data.label={label}: {files.tables[0]} has no such column beside one of files"
+        )
     return []
 
 
@@ -270,7 +273,9 @@ def _reasons(why: str, paths: Sequence[str]) -> dict[str, Sequence[str]]:
 def _chosen(found: Found, files: Files, train: str, evaluation: str | None) -> Listing:
     """The splits that are used, and the classes, which both must have."""
     first, second = split_names(list(found.splits), train, evaluation)
-    splits = {name: _split(name, found.splits[name]) for name in (first, second) if name is not None}
+    splits = {
+        name: _split(name, found.splits[name]) for name in (first, second) if name is not None
+    }
     if found.labelled_by == "folders":
         for name in splits:
             _refuse_empty(name, splits[name], files)
@@ -286,7 +291,9 @@ def _chosen(found: Found, files: Files, train: str, evaluation: str | None) -> L
     )
 
 
-def split_names(present: Sequence[str], train: str, evaluation: str | None) -> tuple[str, str | None]:
+def split_names(
+    present: Sequence[str], train: str, evaluation: str | None
+) -> tuple[str, str | None]:
     """Which of the splits that are present train, and which evaluate, None where none does.
 
     Raises ValueError where the split that trains, or the one that is stated, is not among them.
@@ -337,7 +344,11 @@ def _refuse_empty(name: str, split: Split, files: Files) -> None:
     level = _depth(above)
     held = {image.split("/")[level] for image in split.files}
     for folder in files.folders:
-        if folder.startswith(above) and _depth(folder) == level and folder[len(above) :] not in held:
+        if (
+            folder.startswith(above)
+            and _depth(folder) == level
+            and folder[len(above) :] not in held
+        ):
             inside = f"{folder}/"
             instead = {
                 why: sum(path.startswith(inside) for path in paths)

@@ -38,16 +38,16 @@ def facts(
 ) -> dict[str, Fact]:
     """Facts about files of a folder, read where the index has none, or older ones, of them. limit: pixels of
     one image; column: of images, in Parquet files."""
-    path = cache / "index" / f"{slug(folder.resolve().name)[:40]}-{_key(folder, limit, column)}.json"
+    path = (
+        cache / "index" / f"{slug(folder.resolve().name)[:40]}-{_key(folder, limit, column)}.json"
+    )
     known = _known(path)
     stamps = {file: _stamp(folder / file) for file in files}
     fresh = [file for file in files if known.get(file, {}).get("stamp") != stamps[file]]
     found = {file: _fact(known[file]) for file in files if file not in set(fresh)}
     if fresh:
         found |= dict(zip(fresh, _read(folder, fresh, limit, column), strict=True))
-        kept = {
-            file: {"stamp": stamps[file], **dataclasses.asdict(found[file])} for file in files
-        }
+        kept = {file: {"stamp": stamps[file], **dataclasses.asdict(found[file])} for file in files}
         with suppress(OSError):  # a cache that cannot be written costs time, no more
             write_json(path, kept, indent=None)
     return found

@@ -63,7 +63,9 @@ def _read(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} cannot be read as UTF-8 text ({error}); save it as that") from error
+        raise ValueError(
+            f"{path.name} cannot be read as UTF-8 text ({error}); save it as that"
+        ) from error
     try:
         dialect: Any = csv.Sniffer().sniff(text.split("\n")[0], delimiters=",;\t|")
     except csv.Error:

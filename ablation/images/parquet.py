@@ -18,7 +18,9 @@ import yaml
 from ablation.images.folders import is_split, split_names
 from ablation.runs.checks import listed
 
-NUMBERED = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")  # what follows the name of a split in that of a file
+NUMBERED = re.compile(
+    r"[-_.]?\d+([-_]of[-_]\d+)?$"
+)  # what follows the name of a split in that of a file
 CARD = "README.md"  # of a data set of the hub; its head may name configurations
 AT_ONCE = 64  # rows that are read in one piece
 
@@ -113,9 +115,7 @@ def read_parquet(
         _check(folder / file)
     columns = _columns(folder / splits[first][0], image, label)
     trains = Parquet(folder, first or "train", tuple(splits[first]), *columns)
-    evaluates = (
-        None if second is None else Parquet(folder, second, tuple(splits[second]), *columns)
-    )
+    evaluates = None if second is None else Parquet(folder, second, tuple(splits[second]), *columns)
     unused = {name: len(found) for name, found in splits.items() if name not in (first, second)}
     return trains, evaluates, unused
 
@@ -151,9 +151,7 @@ def _splits(
     return named[chosen]
 
 
-def _by_name(
-    files: Sequence[str], stated: Sequence[str | None]
-) -> dict[str, dict[str, list[str]]]:
+def _by_name(files: Sequence[str], stated: Sequence[str | None]) -> dict[str, dict[str, list[str]]]:
     """Files by configuration and split. A file's split is its name without numbers, else a folder above it;
     other folders above it are the configuration, `data` alone is none."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -164,7 +162,9 @@ def _by_name(
         split_folders = [part for part in path.parts[:-1] if is_split(part, stated)]
         splits = [*([own] if is_split(own, stated) else []), *reversed(split_folders)]
         configuration = "/".join(above)
-        found["" if configuration == "data" else configuration][splits[0] if splits else ""].append(file)
+        found["" if configuration == "data" else configuration][splits[0] if splits else ""].append(
+            file
+        )
     for splits_of in found.values():
         if "" in splits_of and len(splits_of) > 1:
             raise ValueError(

@@ -13,8 +13,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg .jpx .mpo .pbm .pcx .pgm "
-    ".png .pnm .ppm .qoi .sgi .tga .tif .tiff .webp".split()
+    (
+        *(
+            ".avif",
+            ".bmp",
+            ".dib",
+            ".gif",
+            ".heic",
+            ".heif",
+            ".hif",
+            ".j2k",
+            ".jfif",
+            ".jp2",
+            ".jpe",
+        ),
+        *(".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm"),
+        *(".qoi", ".sgi", ".tga", ".tif", ".tiff", ".webp"),
+    )
 )
 RASTER = (
     *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX"),
@@ -28,7 +43,9 @@ LIMIT = 178_956_970  # pixels of one image, as in Pillow, which then suspects a 
 
 # Of more than 8 bits, by Pillow's mode: what white is in the range of the type.
 WHITE = {"I": 65535.0, "F": 1.0}
-DARK = 0.25  # of white: where the 99th percentile lies below, the range of the type leaves a set dark
+DARK = (
+    0.25  # of white: where the 99th percentile lies below, the range of the type leaves a set dark
+)
 SAMPLE = 512  # images, and
 THINNED = 4096  # pixels of each, from which percentiles are taken
 
@@ -74,15 +91,23 @@ def opened(encoded: bytes, limit: int = LIMIT) -> "Image.Image":
     try:
         picture = Image.open(BytesIO(encoded), formats=_formats())
     except Image.UnidentifiedImageError:
-        heic = encoded[4:8] == b"ftyp" and encoded[8:12] in HEIC
-        why = "HEIC needs pillow-heif: pip install pillow-heif" if heic else "no image"
-        raise ValueError(why if encoded else "an empty file") from None
+        raise ValueError(_no_image(encoded)) from None
     width, height = picture.size
     if width * height > limit:
         raise ValueError(
             f"{width} x {height} px are more than data.pixel_limit={limit}; make it smaller, or raise that"
         )
     return picture
+
+
+def _no_image(encoded: bytes) -> str:
+    """Why these bytes are none."""
+    if not encoded:
+        return "an empty file"
+    heic = encoded[4:8] == b"ftyp" and encoded[8:12] in HEIC
+    if heic and "HEIF" not in _formats():
+        return "HEIC needs pillow-heif, pip install pillow-heif"
+    return "no whole image of a known format"
 
 
 def square(

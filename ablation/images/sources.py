@@ -1,26 +1,22 @@
-"""Where images come from: a data set is decoded once to native size, into a folder of numpy arrays, and split
-in three."""
+"""Where images come from: a folder of one's own, or a set of the Hugging Face hub, as two splits with
+labels."""
 
 import contextlib
 import math
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ablation.images import shapes
 from ablation.images.folders import Listing, Split, files_below, read_folder
 from ablation.images.labels import Label, coded
-from ablation.images.parquet import Encoded, Parquet, read_parquet
-from ablation.images.pixels import SAMPLE, Deep, Levels, deep_sample, levels_of, opened, square
+from ablation.images.parquet import Encoded, read_parquet
+from ablation.images.pixels import opened
 from ablation.runs.config import Data, folder_of
 
 if TYPE_CHECKING:
@@ -29,25 +25,26 @@ if TYPE_CHECKING:
 # Native size is this quantile of shorter sides, so at most one image in ten is ever enlarged to it.
 SMALL = 0.10
 HELD_OUT = 0.2  # of the training images, to evaluate on, where there is no split for that
-TOGETHER = 256  # images that are decoded before they are written
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class Table(Protocol):
-    """Images of one split: `values` are labels as they come, `names` those of the classes where the column
-    states them; `encoded` yields a name for people and what reads the bytes, of ascending rows."""
+    """Images of one split."""
 
     name: str
 
     def __len__(self) -> int: ...
 
     @property
-    def values(self) -> Sequence[Any]: ...
+    def values(self) -> Sequence[Any]:
+        """Labels as they come."""
 
     @property
-    def names(self) -> Sequence[str] | None: ...
+    def names(self) -> Sequence[str] | None:
+        """Of the classes, where a column states them."""
 
-    def encoded(self, rows: np.ndarray) -> Iterator[Encoded]: ...
+    def encoded(self, rows: np.ndarray) -> Iterator[Encoded]:
+        """A name for people and what reads the bytes, of ascending rows."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,9 @@ class Hub:
         stored = chosen.cast_column(self.image, datasets.Image(decode=False))
         for row, item in zip(rows, stored, strict=True):
             image = item[self.image]
-            read = partial(bytes, image["bytes"]) if image["bytes"] else Path(image["path"]).read_bytes
+            read = (
+                partial(bytes, image["bytes"]) if image["bytes"] else Path(image["path"]).read_bytes
+            )
             yield f"{image['path'] or ''} (row {row})".strip(), read
 
 
@@ -150,7 +149,9 @@ def open_source(data: Data, classes: int | None) -> Source:
     """A folder of class folders, tables or Parquet files at the path, by rules of ours; else a set of the
     hub, by Hugging Face `datasets`. classes: as stated, None where labels decide."""
     if data.path:
-        return open_folder(data.path, data.train, data.evaluation, data.subset, data.image, data.label, classes)
+        return open_folder(
+            data.path, data.train, data.evaluation, data.subset, data.image, data.label, classes
+        )
     if data.files:
         raise ValueError(
             f"{data.name}: its images are files of your own; say where they lie, data.path=FOLDER"
@@ -228,7 +229,7 @@ def _open_hub(data: Data, classes: int | None) -> Source:
         raise
     except Exception as error:
         raise ValueError(
-            f"data.name={data.name} could not be opened: {_first_line(error)}; check name and network, or "
+            f"data.name={data.name} could not be opened: {first_line(error)}; check name and network, or "
             "give a folder with data.path=..."
         ) from error
     names = [data.evaluation] if data.evaluation else ["test", "validation"]
@@ -267,10 +268,6 @@ def columns(data: Data, table: "datasets.Dataset") -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
-
-
 def parts_of(data: Data, source: Source) -> list[Part]:
     """Training and evaluation images; without a split for evaluation a fifth of the training images is held
     out for good."""
@@ -297,187 +294,9 @@ def drawn(labels: np.ndarray, seed: int, draw: str) -> np.ndarray:
     return order[np.argsort(place[order], kind="stable")]
 
 
-def render(data: Data, folder: Path) -> dict[str, Any]:
-    """Fill `folder` with the embedded set."""
-    if (data.classes, data.native) != (shapes.CLASSES, shapes.SIDE):
-        raise ValueError(
-            f"data.classes={data.classes}, data.native={data.native}: shapes has {shapes.CLASSES} classes "
-            f"at {shapes.SIDE} px"
-        )
-    for split, count in shapes.SIZES.items():
-        images, labels = shapes.render(split, count, data.split_seed)
-        np.save(folder / f"{split}.npy", images)
-        np.save(folder / f"{split}-labels.npy", labels)
-    return {}
-
-
-def decode(data: Data, folder: Path) -> dict[str, Any]:
-    """Fill `folder` from a hub data set or a local folder; returns what there is to say about it, by name.
-
-    Raises ValueError, each in one line with what to do, for: a file that cannot be read, missing splits or
-    columns, images that do not decode (all of them named, unless they are to be skipped), labels outside the
-    classes, and images smaller than native size without upsample.
-    """
-    source = open_source(data, data.classes)
-    parts = parts_of(data, source)
-    for part in parts:
-        check_labels(data, part.name, part.labels)
-    written = [_Written(part, data, folder / f"{part.name}.npy") for part in parts]
-    levels = _levels(written, data)
-    for each in written:
-        each.deepen(levels)
-    broken = [line for each in written for line in each.broken()]
-    if broken and not data.skip_broken:
-        raise ValueError(_all_broken(data, written))
-    shorter = [side for each in written for side in each.shorter.values()]
-    check_native(data, sum(side < data.native for side in shorter), len(shorter))
-    for each in written:
-        each.close()
-        np.save(folder / f"{each.part.name}-labels.npy", each.kept_labels())
-    if broken:
-        (folder / "broken.txt").write_text("\n".join(broken) + "\n", encoding="utf-8")
-    said = {"classes": [str(name) for name in source.classes], "broken": len(broken)}
-    return said | ({"levels": dict(levels)} if levels else {})
-
-
-def check_labels(data: Data, split: str, labels: np.ndarray) -> None:
-    """Raises ValueError for labels outside the classes, and where a class of one's own folder has no
-    image."""
-    wrong = np.flatnonzero((labels < 0) | (labels >= data.classes))
-    if len(wrong):
-        first = int(labels[wrong[0]])
-        raise ValueError(
-            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} lie outside the {data.classes} "
-            f"classes, first {'none' if first == -1 else first} in row {wrong[0]}; correct data.classes or "
-            "the labels"
-        )
-    absent = np.setdiff1d(np.arange(data.classes), labels)
-    if data.path and len(absent):
-        raise ValueError(
-            f"data.path={data.path}: no image in {split} for {len(absent)} of {data.classes} classes, first "
-            f"number {absent[0]}; add images, or correct data.classes={data.classes}"
-        )
-
-
-def check_native(data: Data, small: int, count: int) -> None:
-    """Raises ValueError where more than a tenth of all images would have to be enlarged."""
-    if small > SMALL * count and not data.upsample:
-        raise ValueError(
-            f"{data.name}: {small} of {count} images are smaller than data.native={data.native} px; state "
-            "a smaller data.native, or data.upsample=true to enlarge them"
-        )
-
-
-def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
-    """Every image that does not decode, in one line."""
-    told = []
-    for each in written:
-        lines = each.broken()
-        if lines:
-            told.append(
-                f"{len(lines)} of {len(each.part.rows)} images in {each.part.name} do not decode: "
-                + ", ".join(lines)
-            )
-    return f"{data.name}: {'; '.join(told)}; replace them, or data.skip_broken=true to leave them out"
-
-
-def _levels(written: Sequence["_Written"], data: Data) -> Levels:
-    """What becomes black and white in images of more than 8 bits, from a sample of those that train; empty
-    where there are none."""
-    deep = next((each for each in written if each.deep), None)
-    if deep is None:
-        return {}
-    rows = np.sort(deep.part.rows[deep.deep])
-    chosen = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)]
-    return levels_of(
-        [deep_sample(read(), data.pixel_limit) for _, read in deep.part.table.encoded(chosen)]
-    )
-
-
-class _Written:
-    """A part of the data as an array (N, native, native, 3) in a file, written image by image and never
-    mapped: a full disk is an error, not a dead process."""
-
-    def __init__(self, part: Part, data: Data, path: Path) -> None:
-        self.part, self.data = part, data
-        self.faults: dict[int, str] = {}
-        self.shorter: dict[int, int] = {}
-        self.deep: list[int] = []
-        self.file: BinaryIO = path.open("w+b")
-        self._header(len(part.rows))
-        self.start = self.file.tell()
-        size = len(part.rows) * self._bytes
-        if hasattr(os, "posix_fallocate") and size:
-            os.posix_fallocate(self.file.fileno(), self.start, size)
-        self._decode(np.argsort(part.rows, kind="stable"), None)
-
-    @property
-    def _bytes(self) -> int:
-        """Of one image."""
-        return 3 * self.data.native**2
-
-    def _header(self, count: int) -> None:
-        shape = (count, self.data.native, self.data.native, 3)
-        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        self.file.seek(0)
-        np.lib.format.write_array_header_1_0(self.file, about)
-
-    def _decode(self, places: np.ndarray, levels: Levels | None) -> None:
-        """Decode the rows at these places, ascending in the source, in threads: the codec releases the
-        interpreter lock."""
-        stream = zip(places, self.part.table.encoded(self.part.rows[places]), strict=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := list(islice(stream, TOGETHER)):
-                for place, pixels in pool.map(lambda item: self._one(*item, levels), batch):
-                    if pixels is not None:
-                        self.file.seek(self.start + place * self._bytes)
-                        self.file.write(pixels)
-
-    def _one(
-        self, place: int, encoded: Encoded, levels: Levels | None
-    ) -> tuple[int, np.ndarray | None]:
-        name, read = encoded
-        data = self.data
-        try:
-            pixels, self.shorter[place] = square(
-                read(), data.native, data.background, data.pixel_limit, levels
-            )
-            return place, pixels
-        except Deep:
-            self.deep.append(place)
-        except Exception as error:
-            self.faults[place] = f"{name}: {_first_line(error)}"
-        return place, None
-
-    def deepen(self, levels: Levels) -> None:
-        """Decode what has more than 8 bits, now that levels are known."""
-        places = np.array(sorted(self.deep, key=lambda place: self.part.rows[place]), dtype=np.int64)
-        if len(places):
-            self._decode(places, levels)
-
-    def broken(self) -> list[str]:
-        """Images that do not decode, and why."""
-        return [self.faults[place] for place in sorted(self.faults)]
-
-    def kept_labels(self) -> np.ndarray:
-        """Of the images that do; raises ValueError where a class has none."""
-        labels = np.delete(self.part.labels, sorted(self.faults))
-        check_labels(self.data, self.part.name, labels)
-        return labels
-
-    def close(self) -> None:
-        """Move images up over those that do not decode, and leave the file whole."""
-        kept = np.delete(np.arange(len(self.part.rows)), sorted(self.faults))
-        for place in np.flatnonzero(kept != np.arange(len(kept))):
-            self.file.seek(self.start + int(kept[place]) * self._bytes)
-            pixels = self.file.read(self._bytes)
-            self.file.seek(self.start + int(place) * self._bytes)
-            self.file.write(pixels)
-        self._header(len(kept))
-        self.file.truncate(self.start + len(kept) * self._bytes)
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        self.file.close()
+def first_line(error: BaseException) -> str:
+    """What an exception says first, or what it is."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def describe_hub(data: Data) -> dict[str, int]:

@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from ablation.images.cache import Sizes, check_sizes, recorded
+from ablation.images.decoding import WAY_OUT, Fault, check_labels, check_native, told
 from ablation.images.index import Fact, facts
 from ablation.images.parquet import Parquet
 from ablation.images.sources import (
@@ -23,8 +24,6 @@ from ablation.images.sources import (
     Part,
     Source,
     Table,
-    check_labels,
-    check_native,
     describe_hub,
     open_folder,
     parts_of,
@@ -69,7 +68,7 @@ def _surveyed(stated: str, runs: Path, cache: Path) -> Survey:
     if not values["path"]:
         return Survey(_of_hub(values, runs))
     draft = _draft(values)
-    if draft.files == names_and_sizes(values["path"]) and _complete(values):
+    if draft.files and draft.files == names_and_sizes(values["path"]) and _complete(values):
         return Survey(draft)
     return _of_folder(values, runs, cache)
 
@@ -113,7 +112,9 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
         values["classes"],
     )
     seen = [_Seen.of(table, draft, cache) for table in source.tables]
-    content = digest([each.content(labels) for each, labels in zip(seen, source.labels, strict=True)])
+    content = digest(
+        [each.content(labels) for each, labels in zip(seen, source.labels, strict=True)]
+    )
     _refuse_broken(draft, seen)
     values["classes"] = _classes(values, source)
     stood = _standing(values, seen, content, runs)
@@ -127,7 +128,7 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
     parts = parts_of(data, source)
     counts = {part.name: _left(part, source, seen) for part in parts}
     for part in parts:
-        check_labels(data, part.name, part.labels)
+        check_labels(data, part.name, part.labels, source.classes)
     sides = [min(side) for each in seen for side in each.sides if side]
     check_native(data, sum(side < data.native for side in sides), len(sides))
     sizes = check_sizes(data, counts)
@@ -161,14 +162,14 @@ class _Seen:
         return [side for file in self.files for side in self.facts[file].sides]
 
     @property
-    def faults(self) -> dict[int, str]:
+    def faults(self) -> dict[int, Fault]:
         """By row: which image cannot be read, and why."""
         found, start = {}, 0
         for file in self.files:
             fact = self.facts[file]
             for row, why in fact.faults.items():
                 name = file if len(fact.sides) == 1 else f"{file} row {row}"
-                found[start + int(row)] = f"{name}: {why}"
+                found[start + int(row)] = (name, why)
             start += len(fact.sides)
         return found
 
@@ -180,12 +181,12 @@ class _Seen:
 
 def _refuse_broken(data: Data, seen: Sequence[_Seen]) -> None:
     """Raises ValueError that names every image that cannot be read, unless they are to be left out."""
-    lines = [why for each in seen for why in each.faults.values()]
+    faults = [fault for each in seen for fault in each.faults.values()]
     count = sum(len(each.table) for each in seen)
-    if len(lines) == count or (lines and not data.skip_broken):
-        way_out = "replace them, or data.skip_broken=true leaves them out"
+    if len(faults) == count or (faults and not data.skip_broken):
+        share = f"{len(faults)} of {count} images"
         raise ValueError(
-            f"data.path={data.path}: {len(lines)} of {count} images cannot be read: {', '.join(lines)}; {way_out}"
+            f"data.path={data.path}: {share} cannot be read: {told(faults)}; {WAY_OUT}"
         )
 
 
@@ -193,9 +194,9 @@ def _classes(values: Mapping[str, Any], source: Source) -> int:
     """How many; raises ValueError where folders or tables say another number than is stated."""
     stated, found = values["classes"], len(source.classes)
     if stated not in (None, found) and isinstance(source.train, Images):
+        names = listed([str(name) for name in source.classes])
         raise ValueError(
-            f"data.classes={stated}: {values['path']} has {found}, {listed([str(name) for name in source.classes])}; "
-            "leave it out"
+            f"data.classes={stated}: {values['path']} has {found}, {names}; leave it out"
         )
     return found if stated is None else stated
 
@@ -260,7 +261,9 @@ def _said(data: Data, source: Source, seen: Sequence[_Seen], sizes: Sizes) -> li
     if broken:
         lines.append(f"  left out, since they cannot be read: {broken}")
     if source.left_out:
-        told = [f"{why} ({len(paths)}: {listed(paths, 3)})" for why, paths in source.left_out.items()]
+        told = [
+            f"{why} ({len(paths)}: {listed(paths, 3)})" for why, paths in source.left_out.items()
+        ]
         lines.append(f"  left out: {'; '.join(told)}")
     if source.unused:
         told = [f"{name} ({count})" for name, count in source.unused.items()]
@@ -280,8 +283,8 @@ def _placed(data: Data, source: Source, sizes: Sizes) -> str:
     held = f"{HELD_OUT:.0%} held out{by}, for want of a split of its own"
     evaluation = held if source.evaluation is None else f"split {source.evaluation.name}"
     return (
-        f"  to train on {sizes.train} (split {source.train.name}), for validation {sizes.validation} held out of "
-        f"it{by}, for evaluation {sizes.evaluation} ({evaluation})"
+        f"  to train on {sizes.train} (split {source.train.name}), for validation {sizes.validation} "
+        f"held out of it{by}, for evaluation {sizes.evaluation} ({evaluation})"
     )
 
 

@@ -1,0 +1,213 @@
+"""From encoded images to arrays: a data set decoded once to native size, into a folder of numpy arrays."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ablation.images import shapes
+from ablation.images.labels import Label
+from ablation.images.parquet import Encoded
+from ablation.images.pixels import SAMPLE, Deep, Levels, deep_sample, levels_of, square
+from ablation.images.sources import SMALL, Part, first_line, open_source, parts_of
+from ablation.runs.checks import listed
+from ablation.runs.config import Data
+
+TOGETHER = 256  # images that are decoded before they are written
+Fault = tuple[str, str]  # an image that does not decode, and why
+WAY_OUT = "replace them, or leave them out by data.skip_broken=true"
+
+
+def render(data: Data, folder: Path) -> dict[str, Any]:
+    """Fill `folder` with the embedded set."""
+    if (data.classes, data.native) != (shapes.CLASSES, shapes.SIDE):
+        raise ValueError(
+            f"data.classes={data.classes}, data.native={data.native}: shapes has {shapes.CLASSES} classes "
+            f"at {shapes.SIDE} px"
+        )
+    for split, count in shapes.SIZES.items():
+        images, labels = shapes.render(split, count, data.split_seed)
+        np.save(folder / f"{split}.npy", images)
+        np.save(folder / f"{split}-labels.npy", labels)
+    return {}
+
+
+def decode(data: Data, folder: Path) -> dict[str, Any]:
+    """Fill `folder` from a hub data set or a local folder; returns what there is to say about it, by name.
+
+    Raises ValueError, each in one line with what to do, for: a file that cannot be read, missing splits or
+    columns, images that do not decode (all of them named, unless they are to be skipped), labels outside the
+    classes, and images smaller than native size without upsample.
+    """
+    source = open_source(data, data.classes)
+    with ExitStack() as files:
+        written = []
+        for part in parts_of(data, source):
+            check_labels(data, part.name, part.labels, source.classes)
+            file = files.enter_context((folder / f"{part.name}.npy").open("w+b"))
+            written.append(_Written(part, data, file))
+        levels = _levels(written, data)
+        for each in written:
+            each.deepen(levels)
+        broken = [fault for each in written for fault in each.broken()]
+        if broken and not data.skip_broken:
+            raise ValueError(_all_broken(data, written))
+        shorter = [side for each in written for side in each.shorter.values()]
+        check_native(data, sum(side < data.native for side in shorter), len(shorter))
+        for each in written:
+            each.close_up()
+    for each in written:
+        labels = np.delete(each.part.labels, sorted(each.faults))
+        check_labels(data, each.part.name, labels, source.classes)
+        np.save(folder / f"{each.part.name}-labels.npy", labels)
+    if broken:
+        lines = [f"{name}: {why}\n" for name, why in broken]
+        (folder / "broken.txt").write_text("".join(lines), "utf-8", "backslashreplace")
+    said = {"classes": [str(name) for name in source.classes], "broken": len(broken)}
+    return said | ({"levels": dict(levels)} if levels else {})
+
+
+def check_labels(data: Data, split: str, labels: np.ndarray, classes: Sequence[Label] = ()) -> None:
+    """Raises ValueError for labels outside the classes, and where a class of one's own folder has no
+    image."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= data.classes))
+    if len(wrong):
+        first = int(labels[wrong[0]])
+        raise ValueError(
+            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} lie outside the {data.classes} "
+            f"classes, first {'none' if first == -1 else first} in row {wrong[0]}; correct data.classes or "
+            "the labels"
+        )
+    absent = np.setdiff1d(np.arange(data.classes), labels)
+    names = [str(classes[each]) if each < len(classes) else f"class {each}" for each in absent]
+    if data.path and names:
+        raise ValueError(
+            f"data.path={data.path}: {split} has no image of {listed(names)}; every class needs one in every "
+            "split: add images, or correct data.classes"
+        )
+
+
+def check_native(data: Data, small: int, count: int) -> None:
+    """Raises ValueError where more than a tenth of all images would have to be enlarged."""
+    if small > SMALL * count and not data.upsample:
+        raise ValueError(
+            f"{data.name}: {small} of {count} images are smaller than data.native={data.native} px; state "
+            "a smaller data.native, or data.upsample=true to enlarge them"
+        )
+
+
+def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
+    """Every image that does not decode, in one line."""
+    lines = []
+    for each in written:
+        faults = each.broken()
+        if faults:
+            share = f"{len(faults)} of {len(each.part.rows)} images in {each.part.name}"
+            lines.append(f"{share} do not decode: {told(faults)}")
+    return f"{data.name}: {'; '.join(lines)}; {WAY_OUT}"
+
+
+def told(faults: Sequence[Fault]) -> str:
+    """All of them, by reason."""
+    names: dict[str, list[str]] = {}
+    for name, why in faults:
+        names.setdefault(why, []).append(name)
+    return "; ".join(f"{why}: {', '.join(each)}" for why, each in names.items())
+
+
+def _levels(written: Sequence["_Written"], data: Data) -> Levels:
+    """What becomes black and white in images of more than 8 bits, from a sample of those that train; empty
+    where there are none."""
+    deep = next((each for each in written if each.deep), None)
+    if deep is None:
+        return {}
+    rows = np.sort(deep.part.rows[deep.deep])
+    chosen = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)]
+    return levels_of(
+        [deep_sample(read(), data.pixel_limit) for _, read in deep.part.table.encoded(chosen)]
+    )
+
+
+class _Written:
+    """A part of the data as an array (N, native, native, 3) in a file, written image by image and never
+    mapped: a full disk is an error, not a dead process."""
+
+    def __init__(self, part: Part, data: Data, file: BinaryIO) -> None:
+        self.part, self.data, self.file = part, data, file
+        self.faults: dict[int, Fault] = {}
+        self.shorter: dict[int, int] = {}
+        self.deep: list[int] = []
+        self._header(len(part.rows))
+        self.start = self.file.tell()
+        size = len(part.rows) * self._bytes
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(self.file.fileno(), self.start, size)
+        self._decode(np.argsort(part.rows, kind="stable"), None)
+
+    @property
+    def _bytes(self) -> int:
+        """Of one image."""
+        return 3 * self.data.native**2
+
+    def _header(self, count: int) -> None:
+        shape = (count, self.data.native, self.data.native, 3)
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        self.file.seek(0)
+        np.lib.format.write_array_header_1_0(self.file, about)
+
+    def _decode(self, places: np.ndarray, levels: Levels | None) -> None:
+        """Decode the rows at these places, ascending in the source, in threads: the codec releases the
+        interpreter lock."""
+        stream = zip(places, self.part.table.encoded(self.part.rows[places]), strict=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while batch := list(islice(stream, TOGETHER)):
+                for place, pixels in pool.map(lambda item: self._one(*item, levels), batch):
+                    if pixels is not None:
+                        self.file.seek(self.start + place * self._bytes)
+                        self.file.write(pixels)
+
+    def _one(
+        self, place: int, encoded: Encoded, levels: Levels | None
+    ) -> tuple[int, np.ndarray | None]:
+        name, read = encoded
+        data = self.data
+        try:
+            pixels, self.shorter[place] = square(
+                read(), data.native, data.background, data.pixel_limit, levels
+            )
+            return place, pixels
+        except Deep:
+            self.deep.append(place)
+        except Exception as error:
+            self.faults[place] = name, first_line(error)
+        return place, None
+
+    def deepen(self, levels: Levels) -> None:
+        """Decode what has more than 8 bits, now that levels are known."""
+        places = np.array(
+            sorted(self.deep, key=lambda place: self.part.rows[place]), dtype=np.int64
+        )
+        if len(places):
+            self._decode(places, levels)
+
+    def broken(self) -> list[Fault]:
+        """Images that do not decode, and why."""
+        return [self.faults[place] for place in sorted(self.faults)]
+
+    def close_up(self) -> None:
+        """Move images up over those that do not decode, and leave the file whole."""
+        kept = np.delete(np.arange(len(self.part.rows)), sorted(self.faults))
+        for place in np.flatnonzero(kept != np.arange(len(kept))):
+            self.file.seek(self.start + int(kept[place]) * self._bytes)
+            pixels = self.file.read(self._bytes)
+            self.file.seek(self.start + int(place) * self._bytes)
+            self.file.write(pixels)
+        self._header(len(kept))
+        self.file.truncate(self.start + len(kept) * self._bytes)
+        self.file.flush()
+        os.fsync(self.file.fileno())
