@@ -20,6 +20,7 @@ from ablation.runs.records import (
     archive_path,
     read_archive,
     read_record,
+    read_records,
     record_path,
     write_archive,
     write_record,
@@ -65,12 +66,28 @@ def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
     assert archive_path(tmp_path / "a").read_bytes() == archive_path(tmp_path / "b").read_bytes()
 
 
-def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
+def test_an_archive_that_is_none_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     archive_path(tmp_path).write_bytes(b"PAR1 cut short")
     with pytest.raises(
         ValueError, match=r"records.parquet is no archive of records .*copy it again"
     ):
-        read_record(tmp_path, some_run())
+        read_archive(tmp_path)
+    write_record(tmp_path, some_record(some_run()))  # the rest stands
+    assert read_records(tmp_path, [some_run(), some_run(seed=7)]).keys() == {some_run().id}
+    [line] = caplog.messages
+    assert "records.parquet is no archive of records" in line and "it does not count" in line
+
+
+def test_one_bad_row_of_an_archive_does_not_cost_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = some_record(some_run()), some_record(some_run(seed=7), val_accuracy=0.75)
+    rows = [dataclasses.asdict(record) for record in (good, bad)]
+    with archive_path(tmp_path).open("wb") as file:
+        write_archive(file, [rows[0], rows[1] | {"val_accuracy": 75.0}])
+    assert read_records(tmp_path, [some_run(), some_run(seed=7)]).keys() == {good.run_id}
+    [line] = caplog.messages
+    assert f"run {bad.run_id} (val_accuracy=75.0: must be from 0 to 1)" in line
 
 
 def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

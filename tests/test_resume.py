@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import checkpoint_path, read_record, weights_path, write_record
 from ablation.runs.states import Busy, State, finished, forgive, held, hold, leave_reason, state
-from ablation.train.checkpoints import resumable, save
+from ablation.train.checkpoints import Checkpoints, read_weights, save
 from ablation.train.classifier import measure
 from ablation.train.execute import execute
 from ablation.train.model import ConvNet
@@ -117,32 +118,81 @@ def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
     }
 
 
-@pytest.mark.parametrize("left", [0, 1, 100, 0.5, 0.9, 0.999])
-def test_a_checkpoint_cut_short_is_named_in_one_line_and_removed(
-    left: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def _cut(left: float) -> Callable[[Path], None]:
+    def cut(path: Path) -> None:
+        content = path.read_bytes()
+        path.write_bytes(content[: int(left * len(content))])
+
+    return cut
+
+
+def _flip(place: float) -> Callable[[Path], None]:
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[int(place * len(content))] ^= 1
+        path.write_bytes(content)
+
+    return flip
+
+
+def _other_run(path: Path) -> None:
+    Checkpoints("ba9876543210").save_checkpoint({"weights": torch.rand(1000)}, path)
+
+
+def _directory(path: Path) -> None:
+    path.unlink()
+    (path / "inside").mkdir(parents=True)
+
+
+DAMAGE = {
+    **{f"cut at {left}": _cut(left) for left in (0, 0.001, 0.5, 0.9, 0.999)},
+    **{f"flipped at {place}": _flip(place) for place in (0.0, 0.002, 0.01, 0.3, 0.999)},
+    "of another run": _other_run,
+    "a directory": _directory,
+    "a list": lambda path: path.write_text("[1, 2]"),
+    "of an older version": lambda path: save({"weights": torch.rand(10)}, path),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_is_no_checkpoint_of_this_run_is_named_in_one_line_and_set_aside(
+    damage: Callable[[Path], Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save({"weights": torch.rand(1000)}, path)
-    assert resumable(path) == path
-    content = path.read_bytes()
-    path.write_bytes(content[: int(left * len(content)) if left < 1 else int(left)])
-    assert resumable(path) is None
-    assert not path.exists()
-    [line] = caplog.messages
-    assert (
-        f"{path} is cut short" in line and "starts from its beginning" in line and "\n" not in line
-    )
+    path, last = tmp_path / "checkpoint.pt", Checkpoints("0123456789ab")
+    for _ in range(2):  # the newest is kept
+        caplog.clear()
+        last.save_checkpoint({"weights": torch.rand(1000), "epoch": 3}, path)
+        assert last.resumable(path) == path
+        damage(path)
+        assert last.resumable(path) is None
+        assert [left.name for left in tmp_path.iterdir()] == ["checkpoint.pt.damaged"]
+        [line] = caplog.messages
+        assert line.startswith(f"{path} is set aside as checkpoint.pt.damaged (")
+        assert line.endswith(": the run starts from its beginning") and "\n" not in line
 
 
-def test_a_run_with_a_checkpoint_cut_short_starts_from_its_beginning(
-    execution: Execution, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("damage", ["flipped at 0.3", "of another run", "a directory"])
+def test_a_run_with_such_a_checkpoint_starts_from_its_beginning(
+    damage: str, execution: Execution, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry = planned(dataclasses.replace(HARD, epochs=2))
     path = checkpoint_path(execution.runs, entry.run.id)
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"PK\x03\x04 the beginning of one")
+    Checkpoints(entry.run.id).save_checkpoint({"epoch": 1}, path)
+    DAMAGE[damage](path)
     assert [row["epoch"] for row in execute(entry, execution).history] == [1, 2]
-    assert "is cut short" in caplog.text
+    assert "is set aside" in caplog.text
+
+
+def test_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    save({"weight": torch.rand(1000)}, path)
+    assert set(read_weights(path)) == {"weight"}
+    for damage in ("flipped at 0.3", "cut at 0.5", "a list"):
+        save({"weight": torch.rand(1000)}, path)
+        DAMAGE[damage](path)
+        with pytest.raises(ValueError, match="weights.pt holds no weights .*; remove it and run"):
+            read_weights(path)
 
 
 def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
@@ -150,10 +200,10 @@ def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
 ) -> None:
     from ablation.train import checkpoints
 
-    def full(content: object, path: Path) -> None:
+    def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "checkpoint.pt could not be written (No space left on device)")
 
-    monkeypatch.setattr(checkpoints, "save", full)
+    monkeypatch.setattr(checkpoints, "replacing", full)
     assert execute(planned(), dataclasses.replace(execution, keep_weights=False)).status == "done"
     assert caplog.messages == [
         "this run goes on without a checkpoint: checkpoint.pt could not be written (No space left on device)"

@@ -32,7 +32,7 @@ def some_record(run: Run, **changes: object) -> Record:
     values = {
         field.name: 0
         for field in dataclasses.fields(Record)
-        if field.default is dataclasses.MISSING
+        if dataclasses.MISSING is field.default is field.default_factory
     }
     values |= {
         "run_id": run.id,
@@ -127,6 +127,45 @@ def test_a_record_that_is_not_whole_does_not_count_and_is_named_once(
     assert [read_record(tmp_path, some_run()) for _ in range(2)] == [None, None]
     [line] = caplog.messages
     assert f"{some_run().id}/record.json is not a whole record" in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_accuracy": "0.9"}, "val_accuracy=0.9: expected a number"),
+        ({"val_accuracy": float("nan")}, "val_accuracy=nan: expected a number"),
+        ({"val_accuracy": 1.5}, "val_accuracy=1.5: must be from 0 to 1"),
+        ({"val_accuracy": None}, "val_accuracy is not set"),
+        ({"val_accuracy": [0.9]}, r"val_accuracy=[0.9]: expected a number"),
+        ({"status": "finished"}, "status=finished: choose one of done, diverged"),
+        ({"history": 3}, "history=3: expected a list"),
+        ({"history": [1]}, "history=1: expected settings by name"),
+        ({"config": []}, "config=[]: expected settings by name"),
+        ({"colour": 1}, "colour: no such setting"),
+        ({"macs": True}, "macs=True: expected a whole number"),
+        ({"seconds": float("inf")}, "seconds=inf: expected a number"),
+    ],
+)
+def test_a_record_with_a_wrong_value_does_not_count_and_says_which(
+    tmp_path: Path, changes: dict[str, object], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = some_run()
+    path = write_record(tmp_path, some_record(run))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert read_record(tmp_path, run) is None
+    [line] = caplog.messages
+    assert f"record.json is not a whole record of run {run.id} ({message}" in line
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b'"\\ud800"', b"[" * 100_000, b"7"])
+def test_what_is_no_record_at_all_does_not_count(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = some_run()
+    write_record(tmp_path, some_record(run)).write_bytes(content)
+    assert read_record(tmp_path, run) is None
+    [line] = caplog.messages
+    assert "record.json is not a whole record" in line and len(line) < 500
 
 
 @pytest.mark.parametrize(

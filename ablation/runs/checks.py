@@ -1,10 +1,12 @@
 """Plain values become frozen ones: types and ranges are checked, and an error names the setting."""
 
 import dataclasses
+import math
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,16 +36,16 @@ def within(name: str, value: float, low: float, high: float = float("inf")) -> N
 def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     """A frozen dataclass from plain values with types checked; errors name `prefix.field=value` and the type
     expected."""
-    hints = typing.get_type_hints(cls)
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{prefix or 'this'}={values}: expected settings by name, not {_kind(values)}"
+        )
+    hints = _hints(cls)
     dotted = f"{prefix}." if prefix else ""
     unknown = [name for name in values if name not in hints]
     if unknown:
         raise ValueError(f"{dotted}{unknown[0]}: no such setting; there are {', '.join(hints)}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and values.get(f.name) is None
-    ]  # type: ignore[arg-type]
+    missing = [name for name in _required(cls) if not _given(values, name, hints[name])]
     if missing:
         raise ValueError(f"{dotted}{missing[0]} is not set: give {dotted}{missing[0]}=...")
     return cls(
@@ -51,18 +53,42 @@ def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     )
 
 
+@lru_cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+@lru_cache
+def _required(cls: Any) -> tuple[str, ...]:
+    """Fields without a default."""
+    absent = dataclasses.MISSING
+    return tuple(
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.default is absent and field.default_factory is absent
+    )
+
+
+def _given(values: Mapping[str, Any], name: str, hint: Any) -> bool:
+    """Whether there is a value, or a None where that is one."""
+    return values.get(name) is not None or (name in values and type(None) in typing.get_args(hint))
+
+
 def typed(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the type `hint` (bool, int, float, str, or one of these or None); raises ValueError naming
-    both. 1e-5 is a number, although YAML 1.1, which wants 1.0e-5, reads a word."""
+    """`value` as the type `hint` (bool, int, float, str, a mapping, a tuple, or one of these or None); raises
+    ValueError naming both. 1e-5 is a number, although YAML 1.1, which wants 1.0e-5, reads a word; infinity
+    and NaN are none."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
     wanted = next(option for option in options if option is not type(None))
     kind = typing.get_origin(wanted) or wanted
+    if kind is tuple and isinstance(value, list | tuple):
+        return tuple(typed(name, item, typing.get_args(wanted)[0]) for item in value)
     if kind in (int, float) and isinstance(value, str) and SCIENTIFIC.fullmatch(value):
         value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
+    if kind is float and number and math.isfinite(value):
         return float(value)
     if kind is int and number and (isinstance(value, int) or value.is_integer()):
         return int(value)
@@ -70,5 +96,19 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         return str(value)
     if isinstance(value, kind) and kind not in (int, float):
         return value
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-    raise ValueError(f"{name}={value}: expected {words[kind]}")
+    raise ValueError(f"{name}={value}: expected {WORDS.get(kind, kind.__name__)}")
+
+
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a list",
+    Mapping: "settings by name",
+}
+
+
+def _kind(value: Any) -> str:
+    """What a value is that is no mapping."""
+    return "a list" if isinstance(value, list | tuple) else f"{type(value).__name__}"

@@ -4,12 +4,14 @@ may stand for many of them."""
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ablation.runs.checks import build, one_of, within
 from ablation.runs.config import RESULTS_VERSION, Run
 from ablation.runs.files import write_json
 
@@ -60,6 +62,14 @@ class Record:
     results_version: int = RESULTS_VERSION
     devices: int = 1
 
+    def __post_init__(self) -> None:
+        one_of("status", self.status, ("done", "diverged"))
+        for name in ("accuracy", "val_accuracy", "train_accuracy"):
+            if getattr(self, name) is not None:
+                within(name, getattr(self, name), 0, 1)
+        for name in ("macs", "params", "seconds", "total_seconds"):
+            within(name, getattr(self, name), 0, sys.float_info.max)
+
     @property
     def reported(self) -> float:
         """The accuracy to show: on the evaluation split, or on validation where that split stayed closed."""
@@ -90,23 +100,21 @@ def write_record(runs: Path, record: Record) -> Path:
 
 def read_record(runs: Path, run: Run) -> Record | None:
     """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is
-    named in one line and is none.
-
-    Raises ValueError for an archive that cannot be read.
-    """
+    named in one line and is none."""
     path = record_path(runs, run.id)
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        values = read_archive(runs).get(run.id)
+        values = _archived(runs).get(run.id)
+        path = archive_path(runs)
         if values is None:
             return None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         return _no_record(path, f"is not a whole record ({error})")
     try:
-        record = Record(**values)
-    except TypeError as error:
-        return _no_record(path, f"is not a whole record ({error})")
+        record = build(Record, values)
+    except ValueError as error:
+        return _no_record(path, f"is not a whole record of run {run.id} ({error})")
     if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
         return _no_record(
             path,
@@ -163,25 +171,49 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
 
 def read_archive(runs: Path) -> Mapping[str, Mapping[str, Any]]:
     """Rows of the archive of a folder by run id, none where there is no archive; raises ValueError for a file
-    that is no archive of records."""
+    that is no archive of records, or holds a row that is none."""
+    rows, faults = _archive(runs)
+    if faults:
+        raise ValueError(f"{faults[0]}; copy it again, or remove it")
+    return rows
+
+
+def _archived(runs: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The same, where whatever is wrong is said once and the rest stands."""
+    rows, faults = _archive(runs)
+    for fault in faults:
+        _said_once(f"{fault}: it does not count; copy it again, or remove it")
+    return rows
+
+
+@lru_cache
+def _said_once(line: str) -> None:
+    log.warning("%s", line)
+
+
+def _archive(runs: Path) -> tuple[Mapping[str, Mapping[str, Any]], Sequence[str]]:
     path = archive_path(runs)
     try:
         about = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return {}, ()
     return _rows(path, about.st_mtime_ns, about.st_size)
 
 
 @lru_cache(maxsize=8)
-def _rows(path: Path, *_changed: int) -> Mapping[str, Mapping[str, Any]]:
+def _rows(path: Path, *_changed: int) -> tuple[Mapping[str, Mapping[str, Any]], Sequence[str]]:
+    """Rows by run id, and what is wrong with the file."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-        return {row["run_id"]: _nested(row) for row in rows}
-    except (pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path} is no archive of records ({reason}); copy it again, or remove it"
-        ) from error
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        return {}, [f"{path} is no archive of records ({str(error).splitlines()[0]})"]
+    found, faults = {}, []
+    for number, row in enumerate(rows, 1):
+        try:
+            found[str(row["run_id"])] = _nested(row)
+        except (KeyError, TypeError, ValueError) as error:
+            faults.append(f"{path} is no archive of records in row {number} ({error!r})")
+    return found, faults

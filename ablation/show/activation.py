@@ -1,6 +1,7 @@
 """Class activation maps (Zhou et al. 2016, arXiv 1512.04150; the paper's Figure 7): where a network sees the
 class of an image."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from ablation.images.splits import Images, resize
 from ablation.runs.arms import Planned
 from ablation.runs.config import Data, Execution
 from ablation.runs.records import weights_path
+from ablation.train.checkpoints import read_weights
 from ablation.train.model import ConvNet
 
+log = logging.getLogger(__name__)
 EXAMPLES = 4  # images shown
 
 
@@ -67,7 +70,11 @@ def maps_of(planned: Planned, execution: Execution) -> Maps | None:
     if not path.exists():
         return None
     net = ConvNet(planned.run.network)
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        net.load_state_dict(read_weights(path))
+    except (ValueError, RuntimeError) as error:  # torch's, for those of another network
+        log.warning("no map of %s: %s", planned.label, str(error).split("\n")[0])
+        return None
     images = examples(planned.run.data, execution.cache, planned.run.network.pixels)
     maps, logits = class_activation_maps(net, normalise(images.pixels), images.labels)
     low = maps.amin((1, 2), keepdim=True)

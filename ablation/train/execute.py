@@ -18,6 +18,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
@@ -29,7 +30,7 @@ from ablation.runs.config import Execution, Run
 from ablation.runs.records import Record, checkpoint_path, weights_path, write_record
 from ablation.runs.states import finished, hold
 from ablation.theory.cost import cost
-from ablation.train.checkpoints import Atomic, resumable, save
+from ablation.train.checkpoints import Checkpoints, save
 from ablation.train.classifier import Averaging, Classifier, GiveSignalsBack, measure, synchronised
 from ablation.train.devices import (
     Place,
@@ -119,6 +120,8 @@ def _for_want_of_memory(error: BaseException) -> bool:
 
 def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     started, run = time.perf_counter(), planned.run
+    # Lightning took it from the environment, which may be another launcher's.
+    rank_zero_only.rank = place.rank
     settle(execution.threads)
     with _memory_in_words(run):
         room = image_room(execution, place.device)
@@ -178,7 +181,8 @@ def _train(
     callbacks = [averaging] if averaging else []
     with quiet():
         trainer = trainer_for(run, execution, place, [*callbacks, watch], tracker, len(batches))
-        trainer.fit(module, batches, ckpt_path=resumable(watch.checkpoint), weights_only=True)
+        last = Checkpoints(run.id).resumable(watch.checkpoint)
+        trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     # Not the module's: a run resumed after its last epoch never gets the averages back.
     net = (averaging.network if averaging else net).to(device)
     images = {"val": validation, "train": train.head(len(validation))}
@@ -223,7 +227,7 @@ def trainer_for(
         gradient_clip_val=run.recipe.clip or None,
         callbacks=[*callbacks, GiveSignalsBack()],
         benchmark=on_gpu,  # every batch has one shape
-        plugins=[LightningEnvironment(), Atomic()],
+        plugins=[LightningEnvironment(), Checkpoints(run.id)],
         logger=tracker.logger or False,
         log_every_n_steps=steps,
         enable_checkpointing=False,

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
 
 PATIENCE = 2.0  # seconds for the server's first answer
+# Of another agent or launcher: with these W&B would give our runs its identity.
+FOREIGN = (
+    *("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE"),
+    *("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_LAUNCH", "WANDB_TAGS", "WANDB_DIR"),
+)
 LIMIT = 10.0  # seconds that starting or ending an online run may take
 
 log = logging.getLogger(__name__)
@@ -101,6 +106,8 @@ def begin(execution: Execution, folder: Path, **about: Any) -> "wandb.Run":
     """A W&B run that keeps its files in `folder`/wandb: offline, or online where the server takes it now;
     raises what W&B raises."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    for name in FOREIGN:
+        os.environ.pop(name, None)
     import wandb  # a second of start-up, so only where it is used
 
     folder.mkdir(parents=True, exist_ok=True)
