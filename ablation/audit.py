@@ -10,8 +10,10 @@ from hydra import compose
 from ablation.command.compose import folder_at
 from ablation.door import door
 from ablation.judge import recount
+from ablation.runs.files import write_text
 from ablation.show.audit_page import FIGURE, items, page
 from ablation.show.drawing import write
+from ablation.show.words import as_csv
 
 
 def main() -> None:
@@ -25,9 +27,9 @@ def show(words: list[str], multirun: bool) -> None:
     found = items()
     write(recount.figure_8_points(), FIGURE, folder)
     for item in found:
-        item.table().to_csv(folder / f"{item.table.__name__}.csv", index=False, float_format="%.6g")
+        write_text(folder / f"{item.table.__name__}.csv", as_csv(item.table()))
         print(f"{item.title}\n  {item.found}\n  {item.follows}\n")
-    (folder / "audit.md").write_text(page(found))
+    write_text(folder / "audit.md", page(found))
     print(folder / "audit.md")
 
 

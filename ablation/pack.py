@@ -28,7 +28,7 @@ def show(words: list[str], multirun: bool) -> None:
         **read_archive(folder),
         **{run_id: dataclasses.asdict(record) for run_id, record in done.items()},
     }
-    with replacing(path := archive_path(folder)) as file:
+    with replacing(path := archive_path(folder), "results") as file:
         write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
     print(

@@ -15,13 +15,15 @@ from ablation.command.errors import NotYet
 from ablation.command.planning import plan
 from ablation.door import door, studies
 from ablation.judge.findings import table
+from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS
-from ablation.show.drawing import Drawing, style, write
+from ablation.show.drawing import Drawing, save, style, write
 from ablation.show.forest import FOREST
 from ablation.show.page import page
 from ablation.show.results import Results, note
 from ablation.show.searches import SEARCHES, grid_table
 from ablation.show.tables import results_rows, results_table, tables
+from ablation.show.words import as_csv, as_markdown
 
 DRAWINGS = (*COMPARISONS, *SEARCHES)
 
@@ -50,8 +52,7 @@ def write_tables(
     results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]]
 ) -> list[tuple[str, str]]:
     """All but the figures, of a plan with records; returns (title, where it lies)."""
-    results.folder.mkdir(parents=True, exist_ok=True)
-    results.frame.to_csv(results.folder / "runs.csv", index=False)
+    write_text(results.folder / "runs.csv", as_csv(results.frame, None))
     lines = write_findings(results) + write_fitted(results)
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)
@@ -64,7 +65,7 @@ def write_page(
 ) -> Path:
     """The whole report as one HTML file; returns its path."""
     path = results.folder / "report.html"
-    path.write_text(page(results, drawn, photographs))
+    write_text(path, page(results, drawn, photographs))
     return path
 
 
@@ -72,10 +73,8 @@ def write_findings(results: Results) -> list[tuple[str, str]]:
     """Findings as Markdown and CSV."""
     if not results.findings:
         return []
-    (results.folder / "findings.md").write_text(tables(results.findings) + "\n")
-    table(results.findings).to_csv(
-        results.folder / "findings.csv", index=False, float_format="%.6g"
-    )
+    write_text(results.folder / "findings.md", tables(results.findings) + "\n")
+    write_text(results.folder / "findings.csv", as_csv(table(results.findings)))
     return [("Findings", str(results.folder / "findings.md"))]
 
 
@@ -96,7 +95,7 @@ def write_fitted(results: Results) -> list[tuple[str, str]]:
         *(f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")),
     ]
     path = results.folder / "fitted.yaml"
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
     return [(f"Best triple {best['rule']}", str(path))]
 
 
@@ -129,19 +128,16 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
         figure = activation_figure(
             examples(data, results.wanted.execution.cache, data.native), found, note(results)
         )
-        figure.savefig(path, dpi=96, metadata={"Software": None})
+        save(figure, path, dpi=96, metadata={"Software": None})
     return [("Class activation maps (Fig. 7)", str(path))]
 
 
 def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:
     """The table of results as Markdown, CSV and LaTeX; returns the Markdown's path."""
-    (folder / "table.md").write_text(
-        tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True) + "\n"
-    )
-    (folder / "table.tex").write_text(
-        tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True) + "\n"
-    )
-    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    latex = tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True)
+    write_text(folder / "table.md", as_markdown(rows) + "\n")
+    write_text(folder / "table.tex", latex + "\n")
+    write_text(folder / "table.csv", as_csv(pd.DataFrame(rows), None))
     return folder / "table.md"
 
 

@@ -308,7 +308,7 @@ def test_a_job_arrives_at_the_run_that_was_planned() -> None:
         for words in studies:
             jobs = plan(words).jobs
             for job in (jobs[0], jobs[-1]):
-                assert single(compose("config", list(job.overrides))).run == job.planned.run
+                assert single(compose("config", list(job.overrides)))[0].run == job.planned.run
 
 
 def test_the_quick_study_is_the_union_of_the_four_sweeps() -> None:
@@ -336,6 +336,21 @@ def test_status_shows_the_state_of_every_run(door: Door, tmp_path: Path) -> None
         r"^width phi=1 seed=0 +\w{12} +done +epoch 2 of 2 +[\d.]+% +\d+ s$", shown, re.M
     )
     assert shown.splitlines()[-1] == "sweep: 2 runs, 1 failed, 1 done"
+
+
+def test_status_plan_and_report_only_look_at_records(door: Door, tmp_path: Path) -> None:
+    """Nothing below runs= is made or changed, not even opened to write."""
+    words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
+    door("run", "cost=matched", "scaling=width", "phi=1", *TINY)
+    runs = tmp_path / "runs"
+    before = {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]}
+    for path in before:
+        path.chmod(path.stat().st_mode & ~0o222)
+    for name in ("status", "plan", "report"):
+        door(name, *words)
+    for path in before:
+        path.chmod(path.stat().st_mode | 0o200)
+    assert {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]} == before
 
 
 def test_an_own_triple_does_not_pass_for_the_papers() -> None:

@@ -66,7 +66,7 @@ def test_a_recipe_and_a_study_of_ones_own_reach_every_job(folder: Path) -> None:
         } == {(30, 0.0005)}
         assert {entry.arm.name for entry in wanted.planned} == {"depth", "mostly-depth"}
         for job in wanted.jobs:
-            assert single(compose("config", list(job.overrides))).run == job.planned.run
+            assert single(compose("config", list(job.overrides)))[0].run == job.planned.run
 
 
 def test_a_sweep_of_all_that_is_ones_own(

@@ -216,7 +216,7 @@ def test_a_killed_worker_costs_one_run_and_says_so(struck: Sweep) -> None:
 
 def test_a_full_disk_is_named_with_the_way_out(struck: Sweep) -> None:
     assert re.fullmatch(
-        r"\S+/record.json could not be written \(File too large\); free some space or set runs=.*",
+        r"\S+/record.json could not be written \(full disk, File too large\); free some space or set runs=.*",
         struck.reasons[4],
     )
     assert not list((struck.execution.runs / struck.planned[4].run.id).glob(".*"))

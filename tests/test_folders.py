@@ -651,7 +651,8 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
 
     monkeypatch.setattr(decoding.os, "posix_fallocate", full)
     with pytest.raises(
-        OSError, match=r"could not be written \(No space left on device\); free some space"
+        OSError,
+        match=r"could not be written \(full disk, No space left on device\); free some space",
     ):
         decoded(data, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("set-*.part"))
@@ -671,7 +672,8 @@ def test_a_disk_that_fills_while_images_are_decoded_ends_in_a_line(tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 1
     assert (
-        "could not be written (File too large); free some space, or set cache=FOLDER" in done.stderr
+        "could not be written (full disk, File too large); free some space or set cache=FOLDER"
+        in done.stderr
     )
     assert "Traceback" not in done.stderr
 

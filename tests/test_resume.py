@@ -195,6 +195,23 @@ def test_weights_that_are_damaged_are_named(tmp_path: Path) -> None:
             read_weights(path)
 
 
+def test_who_looks_whether_a_run_is_held_opens_nothing_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not held(tmp_path, "abc") and not (tmp_path / "abc").exists()
+    with hold(tmp_path, "abc"):
+        modes = []
+        opened = Path.open
+        monkeypatch.setattr(
+            Path,
+            "open",
+            lambda path, mode="r", **how: modes.append(mode) or opened(path, mode, **how),
+        )
+        assert held(tmp_path, "abc")
+        assert modes == ["rb"]
+    assert not held(tmp_path, "abc")
+
+
 def test_a_checkpoint_that_cannot_be_written_never_stops_a_run(
     execution: Execution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -199,7 +199,7 @@ def test_a_failed_write_leaves_the_old_record_and_no_litter(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         OSError,
-        match=r"record.json could not be written \(No space left on device\); free some space",
+        match=r"record.json could not be written \(full disk, No space left on device\); free some space",
     ):
         write_json(path, {"new": 2})
     assert json.loads(path.read_text()) == {"old": 1}

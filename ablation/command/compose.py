@@ -46,7 +46,7 @@ def arm(scaling: Mapping[str, Any], phi: float, cost: str) -> Arm:
 def _triple(file: Path) -> dict[str, float]:
     """alpha, beta and gamma from a YAML file; raises ValueError where there is none."""
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text("utf-8"))
         return {name: float(content[name]) for name in ("alpha", "beta", "gamma")}
     except FileNotFoundError:
         raise NotYet(
@@ -71,7 +71,7 @@ def _baseline(node: Mapping[str, Any]) -> Baseline:
             "has one)"
         )
     try:
-        return stage_table(file.stem, yaml.safe_load(file.read_text()))
+        return stage_table(file.stem, yaml.safe_load(file.read_text("utf-8")))
     except (OSError, yaml.YAMLError, ValueError) as error:
         raise ValueError(f"baseline.path={file}: {one_line(error)}") from error
 

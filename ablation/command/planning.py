@@ -38,6 +38,7 @@ from ablation.theory.scaling import triples
 
 # Whose difference needs no word of its own in a table.
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
+LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 # What a part of a study can say.
 PART = ("setting", "overrides", "rules", "phis", "coefficients", "seeds")
@@ -132,7 +133,8 @@ def plan(overrides: Sequence[str]) -> Plan:
 def _study_name(cfg: DictConfig) -> str:
     """The study's, which its folder of results has too; raises ValueError for a path."""
     name = cfg.study.name or "sweep"
-    if name in (".", "..") or Path(name).name != name:
+    plain = name.isprintable() and len(name.encode()) <= LONGEST
+    if name in (".", "..") or Path(name).name != name or not plain:
         raise ValueError(
             f"study.name={name}: a name, not a path; results=FOLDER says where its results go"
         )

@@ -20,7 +20,7 @@ from ablation.images import shapes
 from ablation.images.decoding import decode, render
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
-from ablation.runs.files import slug, write_json
+from ablation.runs.files import slug, unwritten, write_json
 
 log = logging.getLogger(__name__)
 DECODER = 2  # raised when the same files decode to other pixels
@@ -111,10 +111,7 @@ def decoded(data: Data, cache: Path) -> Path:
             if not _whole(folder):
                 _decode_anew(data, folder, source)
     except OSError as error:
-        way_out = "free some space, or set cache=FOLDER to another disk"
-        raise OSError(
-            error.errno, f"{folder} could not be written ({error.strerror or error}); {way_out}"
-        ) from error
+        raise unwritten(folder, error, "cache") from error
     return folder
 
 

@@ -313,7 +313,8 @@ def _reading_seconds(run: Run, template: Path, folder: Path, rounds: int) -> lis
     for one in runs:
         path = record_path(folder, one.id)
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(record | {"run_id": one.id, "seed": one.seed}, indent=1))
+        row = record | {"run_id": one.id, "seed": one.seed}
+        path.write_text(json.dumps(row, indent=1), "utf-8")
     return [_timed(lambda: read_records(folder, runs)) for _ in range(rounds)]
 
 

@@ -140,7 +140,7 @@ def newest_calibration(where: Execution, precision: str) -> Calibration | None:
 
 def _read(path: Path) -> Calibration | None:
     try:
-        return Calibration(**json.loads(path.read_text()))
+        return Calibration(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 

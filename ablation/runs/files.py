@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 T = TypeVar("T")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk,
-    renamed.
+    renamed. setting: which one says where it lies.
 
     Raises OSError, naming the path and the way out, with the old file as it was and no litter.
     """
@@ -28,13 +30,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        way_out = "free some space or set runs=... and start the command again"
-        raise OSError(
-            error.errno, f"{path} could not be written ({error.strerror}); {way_out}"
-        ) from error
+        raise unwritten(path, error, setting) from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def unwritten(path: Path, error: OSError, setting: str) -> OSError:
+    """What is said of a file or folder that could not be written: why, and the way out."""
+    why = error.strerror or str(error)
+    full = "full disk, " if error.errno in FULL else ""
+    way_out = f"free some space or set {setting}=FOLDER and start the command again"
+    return OSError(error.errno, f"{path} could not be written ({full}{why}); {way_out}")
+
+
+def write_text(path: Path, text: str, setting: str = "results") -> None:
+    """Write UTF-8 atomically; raises OSError, see `replacing`."""
+    with replacing(path, setting) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
@@ -52,7 +65,9 @@ def read_measured(path: Path, kind: type[T]) -> dict[str, T]:
     """Dataclasses of one kind by name, none where there is no file; raises ValueError for a file that holds
     something else."""
     try:
-        return {name: kind(**values) for name, values in json.loads(path.read_text()).items()}
+        return {
+            name: kind(**values) for name, values in json.loads(path.read_text("utf-8")).items()
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError) as error:

@@ -5,6 +5,7 @@ are no heartbeats and no timestamps. failed: a reason lies there. planned: none 
 """
 
 import contextlib
+import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from ablation.runs.records import Record, read_record, weights_path
 GLANCE = (
     0.5  # seconds to try a lock that is held: whoever only looks at a state has it for far less
 )
+
+
+# What progress.json says, by type.
+PROGRESS = {"epoch": int, "epochs": int, "seconds": int | float, "host": str, "pid": int}
 
 
 class Busy(RuntimeError):
@@ -69,10 +74,10 @@ def state(execution: Execution, run: Run) -> State:
     if record := finished(execution, run):
         return State(record.status, record)
     folder = execution.runs / run.id
-    progress = _read(folder / "progress.json")
+    progress = _read(folder / "progress.json", PROGRESS)
     if held(execution.runs, run.id):
         return State("running", progress=progress)
-    failure = _read(folder / "failed.json")
+    failure = _read(folder / "failed.json", {"reason": str})
     return (
         State("failed", progress=progress, reason=failure["reason"])
         if failure
@@ -117,16 +122,14 @@ def hold(runs: Path, run_id: str, wait: bool = False) -> Iterator[None]:
 
 
 def held(runs: Path, run_id: str) -> bool:
-    """Whether some process is training this run."""
-    path = _lock_path(runs, run_id)
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    """Whether some process is training this run; only looks, also where nothing may be written."""
     try:
-        lock.acquire()
-    except Timeout:
+        with _lock_path(runs, run_id).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    lock.release()
+    except OSError:  # no lock, or none that this user may see
+        return False
     return False
 
 
@@ -134,9 +137,13 @@ def _lock_path(runs: Path, run_id: str) -> Path:
     return runs / run_id / "lock"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A file that is only a view; empty where there is none."""
+def _read(path: Path, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A file that is only a view; empty where there is none, or it lacks what is wanted of it."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    whole = isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in wanted.items()
+    )
+    return found if whole else {}

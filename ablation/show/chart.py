@@ -56,7 +56,8 @@ def points(
         for row in part.to_dict("records"):
             rule = row["rule"] if row["rule"] in lines else "networks"
             runs = runs_of[_key(row[name] for name in MEAN)]
-            rows.append({"panel": panel, "rule": rule} | _costs(row) | told(row, runs))
+            about = {"panel": panel, "rule": rule, "line": row["rule"] in lines}
+            rows.append(about | _costs(row) | told(row, runs))
     return rows
 
 
@@ -156,8 +157,8 @@ def _switch(rule: str, name: str) -> dict[str, Any]:
 
 def _chosen(names: Mapping[str, str]) -> str:
     """Vega's expression of whether a row's rule is shown."""
-    switches = [f"{json.dumps(rule)}: {name}" for rule, name in names.items()]
-    return f"({{{', '.join(switches)}}})[datum.rule]"
+    # Not an object of them: the name `__proto__` would be no key of it.
+    return f"[{', '.join(names.values())}][indexof({json.dumps(list(names))}, datum.rule)]"
 
 
 def _encoding(
@@ -233,7 +234,7 @@ def _layers(rules: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "mark": {"type": "line", "strokeWidth": 1.6},
-            "transform": [{"filter": "datum.rule != 'networks'"}],
+            "transform": [{"filter": "datum.line"}],
             "encoding": mean,
         },
         {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from ablation.judge.paper import Line
-from ablation.show.words import percent
+from ablation.runs.files import replacing, write_text
+from ablation.show.words import as_csv, legend, percent
 
 FLOPS = "FLOPs (multiply-adds)"
 
@@ -69,6 +71,7 @@ def style() -> Iterator[None]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "grid.color": "#E5E5E5",
+        "text.parse_math": False,  # a name with $ in it is a name
     }
     with matplotlib.rc_context(settings | ours):
         yield
@@ -128,7 +131,7 @@ def bars(
         markersize=7,
         capsize=3.5,
         elinewidth=1.3,
-        label=label,
+        label=label and legend(label),
         zorder=3,
     )
 
@@ -268,10 +271,17 @@ class Drawing:
 
 def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
     """One figure as PNG and SVG beside the CSV that it shows; returns the PNG's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure_table.to_csv(folder / f"{drawing.name}.csv", index=False, float_format="%.6g")
+    write_text(folder / f"{drawing.name}.csv", as_csv(figure_table))
     with style():
         figure = drawing.draw(figure_table)
-        figure.savefig(folder / f"{drawing.name}.png", dpi=144, metadata={"Software": None})
-        figure.savefig(folder / f"{drawing.name}.svg", metadata={"Date": None})
-    return folder / f"{drawing.name}.png"
+        path = folder / f"{drawing.name}.png"
+        save(figure, path, dpi=144, metadata={"Software": None})
+        save(figure, path.with_suffix(".svg"), metadata={"Date": None})
+    return path
+
+
+def save(figure: Figure, path: Path, **how: Any) -> Path:
+    """A figure in its place, atomically, in the format of its suffix; raises OSError, see `replacing`."""
+    with replacing(path, "results") as file:
+        figure.savefig(file, format=path.suffix[1:], **how)
+    return path

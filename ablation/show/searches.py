@@ -69,7 +69,7 @@ def grid_figure(table: pd.DataFrame) -> Figure:
         ax.text(
             x,
             y,
-            rf"$\gamma$ {row.gamma:.3g}" f"\n{-percent(row.behind) or 0:.1f}{rung}",
+            f"γ {row.gamma:.3g}\n{-percent(row.behind) or 0:.1f}{rung}",
             ha="center",
             va="center",
             fontsize=8.5,
@@ -120,8 +120,8 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     )
     ax.set_xticks(range(len(alphas)), [f"{alpha:.3g}" for alpha in alphas])
     ax.set_yticks(range(len(betas)), [f"{beta:.3g}" for beta in betas])
-    ax.set_xlabel(r"$\alpha$ (depth)")
-    ax.set_ylabel(r"$\beta$ (width); $\gamma$ solved from $\alpha\beta^2\gamma^2 = 2$")
+    ax.set_xlabel("α (depth)")
+    ax.set_ylabel("β (width); γ solved from αβ²γ² = 2")
     ax.grid(visible=False)
     figure.colorbar(
         image,

@@ -12,6 +12,7 @@ from ablation.judge import paper
 from ablation.judge.contrasts import LEVEL, MOST_SEEDS
 from ablation.judge.findings import Finding
 from ablation.show.results import Results
+from ablation.show.words import as_markdown
 
 
 def runs_rows(results: Results) -> list[dict[str, str]]:
@@ -142,7 +143,9 @@ def tables(findings: Sequence[Finding], style: str = "github") -> str:
     for statement, rows in by_claim(findings).items():
         parts += [
             f"**{statement}**" if style == "github" else statement,
-            tabulate(rows, "keys", tablefmt=style, disable_numparse=True),
+            as_markdown(rows)
+            if style == "github"
+            else tabulate(rows, "keys", tablefmt=style, disable_numparse=True),
         ]
     return "\n\n".join(parts)
 

@@ -5,15 +5,50 @@ A sentence says that an interval lies above another or above 0, or that it does 
 is better than another: what a difference between the same seeds is worth is for the findings to say.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate
 
 from ablation.theory.scaling import SINGLE
 
 Row = Any  # of a figure's table
 ABOVE, BELOW, BETWEEN, UNKNOWN = "above", "below", "overlapping", "unknown"
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how what a spreadsheet computes begins
+NUMBER = re.compile(r"[-+]\d[-+\d.,%() eto]*( points| x)?")
+MARKDOWN = re.compile(r"([\\`*_|<\[\]])")
+
+
+def as_csv(table: pd.DataFrame, float_format: str | None = "%.6g") -> str:
+    """A table as CSV, in which no text is a formula."""
+    return table.map(_as_text).to_csv(index=False, float_format=float_format)
+
+
+def _as_text(cell: Any) -> Any:
+    """A cell with a mark before it where a spreadsheet would compute it."""
+    if isinstance(cell, str) and cell.startswith(FORMULA) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def as_markdown(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a Markdown table, in which names are text."""
+    escaped = [{name: _in_markdown(cell) for name, cell in row.items()} for row in rows]
+    return tabulate(escaped, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _in_markdown(cell: object) -> object:
+    """A cell whose signs mean nothing."""
+    return MARKDOWN.sub(r"\\\1", " ".join(cell.split())) if isinstance(cell, str) else cell
+
+
+def legend(name: str) -> str:
+    """A name in a legend, from which matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def percent(share: Any) -> Any:
