@@ -353,6 +353,73 @@ def test_status_plan_and_report_only_look_at_records(door: Door, tmp_path: Path)
     assert {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]} == before
 
 
+# A setting, and a value that is none of its.
+WRONG = [
+    *(
+        "study.seeds=5",
+        "study.rules=compound",
+        "study.rules=[1]",
+        "study.phis=[a]",
+        "study.parts=3",
+    ),
+    *(
+        "study.parts=[3]",
+        "study.grid=1",
+        "study.grid={a: 1}",
+        "study.optimum=3",
+        "study.optimum={of: star}",
+    ),
+    *("study.overrides=x", "study.overrides=[x]", "study.overrides=[1]"),
+    *(
+        "recipe=[1]",
+        "recipe=5",
+        "data=[x]",
+        "data=null",
+        "study=3",
+        "scaling=nan",
+        "baseline={a: 1}",
+    ),
+    *("recipe.epochs=[1]", "recipe.epochs=1e30", "recipe.learning_rate=inf", "recipe.ema=nan"),
+    *("recipe.flip=1", "recipe.optimizer={a: 1}", "data.native=1e12", "data.classes=true"),
+    *("data.path=[a]", "data.name=[a]", "data.draw=by-luck", "data.background=blue-ish"),
+    *("wandb=3", "wandb.mode=[1]", "wandb.project={a: 1}", "bench=1", "bench.rounds=word"),
+    *("setting=[1]", "expect={a: 1}", "format=[table]", "cost=3", "equal=time", "evaluate=maybe"),
+    *("phi=nan", "phi=[1]", "seed=1.5", "seed=inf", "seed=-1", "gpu_memory=nan", "threads=0"),
+    *(
+        "runs=",
+        "results=null",
+        "cache=''",
+        "baseline.name=word",
+        "scaling.alpha=inf",
+        "scaling.beta=x",
+    ),
+]
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_a_wrong_value_is_one_line_with_its_setting(word: str) -> None:
+    study = ["study=quick"] if word.startswith("study.") else []
+    with pytest.raises(Exception) as refused, hydra():
+        plan(arguments([*study, word]))
+    line = one_line(refused.value)
+    key = word.partition("=")[0]
+    assert re.search(rf"(?<![\w.]){re.escape(key)}\b", line), line
+    assert "\n" not in line and "HYDRA_FULL_ERROR" not in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=range(10000000)"],
+        ["seed=range(1000)", "phi=range(1000)"],
+        ["study=quick", f"study.seeds={list(range(500))}", f"study.phis={list(range(99))}"],
+    ],
+)
+def test_more_runs_than_a_plan_can_hold_are_refused_at_once(words: list[str]) -> None:
+    with pytest.raises(ValueError, match="one command plans 100,000 at most"), hydra():
+        plan(words)
+
+
 def test_an_own_triple_does_not_pass_for_the_papers() -> None:
     [row] = planned("scaling=compound", "scaling.alpha=1.3", "phi=1")
     assert row["rule"] == "1.3/1.1/1.15"

@@ -60,6 +60,7 @@ def _triple(file: Path) -> dict[str, float]:
 
 def _baseline(node: Mapping[str, Any]) -> Baseline:
     """The baseline that a node names, or the user's own from the file at its path."""
+    one_of("baseline.name", node["name"], (*BASELINES, "file"))
     if node["name"] != "file":
         return BASELINES[node["name"]]
     if not node["path"]:
@@ -154,9 +155,65 @@ class Conditions:
         )
 
 
+# Settings that are no field of a frozen value of ours, by type.
+SETTINGS: Mapping[str, Any] = {
+    **dict.fromkeys(("size", "cost", "equal", "format", "setting"), str),
+    **dict.fromkeys(("runs", "results", "cache", "accelerator"), str),
+    **{"expect": str | None, "evaluate": bool},
+    **{"wandb": Mapping, "wandb.mode": str, "wandb.project": str},
+    **{"bench": Mapping, "bench.rounds": int | None, "bench.seconds": float, "bench.again": bool},
+    **{"study": Mapping, "study.name": str | None, "study.question": str},
+    "study.overrides": tuple[str, ...],
+    **{f"study.{name}": list for name in ("rules", "phis", "seeds")},
+    **{f"study.{name}": tuple[Mapping, ...] for name in ("coefficients", "parts")},
+    **{f"study.{name}": Mapping | None for name in ("grid", "optimum", "reference", "paper")},
+    **{"scaling": Mapping, "baseline": Mapping, "recipe": Mapping, "data": Mapping},
+    **{"data.path": str | None, "baseline.name": str, "scaling.name": str},
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid search: step between its candidates' alpha and beta, at this phi, with epochs of each rung."""
+
+    step: float
+    phi: float
+    epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A check of what the star fit of another study calls best, at this phi; step to its neighbours."""
+
+    of: str
+    phi: float
+    step: float
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises ValueError for a setting of another type than it has, by name."""
+    plain = OmegaConf.to_container(cfg)
+    for name, hint in SETTINGS.items():
+        value: Any = plain
+        for part in name.split("."):
+            value = value.get(part)
+        typed(name, value, hint)
+    study = plain["study"]  # type: ignore[index,call-overload]
+    for word in study["overrides"]:
+        if "=" not in str(word):
+            raise ValueError(f"study.overrides={word}: an override is setting=value")
+    for rule in study["rules"]:
+        if not isinstance(rule, str | Mapping):
+            raise ValueError(f"study.rules={rule}: a name, or a name with alpha, beta and gamma")
+    for name, kind in (("grid", Grid), ("optimum", Optimum)):
+        if study[name]:
+            build(kind, study[name], f"study.{name}")
+
+
 def conditions(cfg: DictConfig) -> Conditions:
     """What all runs of one composed configuration have in common; raises ValueError for what is wrong with
     it."""
+    check(cfg)
     if cfg.scaling.name == "published" and cfg.baseline.name != "b0":
         raise ValueError(
             f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
@@ -181,6 +238,7 @@ def _recipe(cfg: DictConfig) -> Recipe:
 
 def _survey(cfg: DictConfig) -> Survey:
     values: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
+    values["path"] = typed("data.path", values["path"], str | None)
     if values["path"]:
         folder_of(values["path"])
     elif values["name"] == "custom":
@@ -210,6 +268,7 @@ def folder_at(cfg: DictConfig, name: str) -> Path:
 
 def execution(cfg: DictConfig) -> Execution:
     """Where and how, from a composed configuration."""
+    check(cfg)
     return build(
         Execution,
         {

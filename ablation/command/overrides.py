@@ -14,6 +14,9 @@ IMPLIED = (
     ("baseline", "file", {"baseline.path"}),
 )
 PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache")
+GROUPS = ("study", "recipe", "data", "scaling", "baseline")
+# What Hydra reads as a number, a list and the like.
+NO_NAME = re.compile(r"[-+]?(\d[\d_.]*(e[-+]?\d+)?|inf|nan)|true|false|null|\[.*\]|\{.*\}", re.I)
 # What Hydra takes for text as it stands.
 PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
 
@@ -27,6 +30,8 @@ def arguments(words: Sequence[str]) -> list[str]:
     """
     words, implied = _own_configs(words)
     words = [_path_quoted(word) for word in words]
+    for word in words:
+        _refuse_no_name(word)
     given = {key_of(word) for word in words}
     chosen = given | ({"data"} if "size" in given else set())
     for group, choice, keys in IMPLIED:
@@ -35,6 +40,15 @@ def arguments(words: Sequence[str]) -> list[str]:
     # Hydra wants its flags on one side.
     first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))
     return [*words[:first], *implied, *words[first:]]
+
+
+def _refuse_no_name(word: str) -> None:
+    """Raises ValueError where a group of files is given what is no file's name."""
+    group, _, value = word.partition("=")
+    if group in GROUPS and NO_NAME.fullmatch(value):
+        raise ValueError(
+            f"{word}: {group} is chosen by name; python -m ablation.run --help lists the names"
+        )
 
 
 def _path_quoted(word: str) -> str:

@@ -6,6 +6,7 @@ records of what it trained before.
 """
 
 import itertools
+import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.compose import (
     arm,
+    check,
     conditions,
     execution,
     folder_at,
@@ -38,6 +40,7 @@ from ablation.theory.scaling import triples
 
 # Whose difference needs no word of its own in a table.
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
+MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
 LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 # What a part of a study can say.
@@ -106,6 +109,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     cfg, study = None, None
     for combination in itertools.product(*axes.values()):
         cfg = compose("config", list(combination))
+        check(cfg)
         setting = _setting(axes, combination)
         if cfg.study.name:
             study = _Study(cfg, combination, setting, free)
@@ -178,7 +182,8 @@ def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:
         if not override.is_sweep_override():
             axes[key] = [override.input_line]
         elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values = itertools.islice(override.sweep_string_iterator(), MOST + 1)
+            axes[key] = [f"{key}={value}" for value in values]
         else:
             raise ValueError(
                 f"{override.input_line}: an interval has no values to sweep; list them, or use range(...) "
@@ -186,7 +191,16 @@ def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:
             )
         if not axes[key]:
             raise ValueError(f"{override.input_line}: this sweeps over nothing; list the values")
+    _refuse_many("combinations", math.prod(len(values) for values in axes.values()))
     return axes
+
+
+def _refuse_many(what: str, count: int) -> None:
+    """Raises ValueError for more runs than one command can plan."""
+    if count > MOST:
+        raise ValueError(
+            f"{count:,} {what} or more: one command plans {MOST:,} at most; take fewer values"
+        )
 
 
 def _values(free: Mapping[str, list[str]], key: str, default: Any) -> list[Any]:
@@ -379,6 +393,8 @@ def _refuse_settled(overrides: Sequence[str], study: Mapping[str, Any]) -> None:
 def study_arms(study: Mapping[str, Any], cfg: DictConfig) -> list[Arm]:
     """The arms of a study or part: rules (names, or mappings with a name and a triple) x phis, and explicit
     coefficients."""
+    count = len(study["rules"]) * len(study["phis"]) + len(study["coefficients"])
+    _refuse_many("runs", max(count, 1) * len(study["seeds"]))
     nodes = [scaling_node(rule, cfg) if isinstance(rule, str) else rule for rule in study["rules"]]
     arms = [
         arm(node, typed("study.phis", phi, float), cfg.cost)

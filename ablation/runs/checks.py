@@ -105,6 +105,7 @@ WORDS = {
     float: "a number",
     str: "a word",
     tuple: "a list",
+    list: "a list",
     Mapping: "settings by name",
 }
 

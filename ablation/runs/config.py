@@ -72,7 +72,7 @@ class Recipe:
         one_of("recipe.schedule", self.schedule, ("cosine", "exponential"))
         one_of("recipe.precision", self.precision, ("fp32", "bf16"))
         for name in ("epochs", "batch_size", "validate_every"):
-            within(f"recipe.{name}", getattr(self, name), 1)
+            within(f"recipe.{name}", getattr(self, name), 1, 1e6)
         for name in ("learning_rate", "decay_epochs"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"recipe.{name}={getattr(self, name):g}: must be above 0")
@@ -138,10 +138,10 @@ class Data:
                 f"data.background={self.background}: white, black, grey, or #RRGGBB in quotes, or null"
             )
         within("data.pixel_limit", self.pixel_limit, 1)
-        within("data.classes", self.classes, 2)
-        within("data.native", self.native, 1)
-        within("data.validation_size", self.validation_size, 1)
-        within("data.split_seed", self.split_seed, 0)
+        within("data.classes", self.classes, 2, 1e6)
+        within("data.native", self.native, 1, 1e5)
+        within("data.validation_size", self.validation_size, 1, 1e12)
+        within("data.split_seed", self.split_seed, 0, 2**63 - 1)
         for name in ("train_size", "evaluation_size", "detail"):
             if getattr(self, name) is not None:
                 within(f"data.{name}", getattr(self, name), 1)
