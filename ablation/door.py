@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from ablation.command.compose import fitted_file
+from ablation.command.ends import end_at_once, enduring, on_signals
 from ablation.command.errors import one_line
 from ablation.command.overrides import arguments
 from ablation.theory.baselines import BASELINES
@@ -85,8 +86,9 @@ def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
     if {"-h", "--help"} & set(words):
         print(f"{doc}\nGroups and settings: python -m ablation.run --help")
         return
+    on_signals(end_at_once)
     try:
-        with hydra():
+        with enduring(), hydra():
             body(arguments(words), len(words) < len(sys.argv[1:]))
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):

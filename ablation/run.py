@@ -7,12 +7,9 @@ python -m ablation.run study=quick
 
 import os
 import shlex
-import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,11 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from ablation.command.compose import execution
+from ablation.command.ends import Interrupted, end_at_once, enduring, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import single
 from ablation.command.progress import Progress
-from ablation.command.sweep import ELSEWHERE, Incomplete, Interrupted
+from ablation.command.sweep import ELSEWHERE, Incomplete
 from ablation.door import CONF, fail, register
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
@@ -54,8 +52,10 @@ def job(cfg: DictConfig) -> str | None:
                 f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed "
                 "meanwhile; start the command again"
             )
-        if found and not sweeping:
-            print(found, flush=True)
+        if not sweeping:
+            on_signals(interrupt)
+            if found:
+                print(found, flush=True)
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE
@@ -142,22 +142,18 @@ def next_command(entry: Planned) -> str:
     return shlex.join(["python", "-m", "ablation.run", "-m", *kept, *phis, "seed=0,1,2"])
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
 def main() -> None:
     """Entry point; Hydra's own flags (--help, --cfg job, -m) work as usual."""
     register()
     trace = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    on_signals(end_at_once)
     try:
         sys.argv[1:] = arguments(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
-        if _faults:
-            raise _faults[0]
+        with enduring():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+            if _faults:
+                raise _faults[0]
     except Interrupted as stop:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(stop.status)
@@ -168,6 +164,8 @@ def main() -> None:
         if trace:
             raise
         fail(error)
+    finally:
+        on_signals(end_at_once)
 
 
 if __name__ == "__main__":

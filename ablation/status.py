@@ -90,10 +90,7 @@ def _looks(wanted: Plan) -> Iterator[str]:
 
 def main() -> None:
     """Entry point; Ctrl-C ends a live table."""
-    try:
-        door(__doc__, show)
-    except KeyboardInterrupt:
-        print()
+    door(__doc__, show)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hydra.core.utils import JobReturn, JobStatus
 from tabulate import tabulate
 
+from ablation.command.ends import Interrupted, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
@@ -21,14 +22,6 @@ from ablation.train.tracking import summarise
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM; not an Exception, so that nothing on the way to the door takes it for a fault of a
-    run."""
-
-    def __init__(self, number: int) -> None:
-        self.status = 128 + number
 
 
 class Incomplete(RuntimeError):
@@ -100,6 +93,7 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
         raise ValueError(
             f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}"
         )
+    on_signals(interrupt)
     for said in wanted.found:
         print(said, flush=True)
     while True:

@@ -14,6 +14,9 @@ T = TypeVar("T")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+drafts: set[Path] = set()  # being written by this process
+
+
 @contextlib.contextmanager
 def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk,
@@ -22,6 +25,7 @@ def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
     Raises OSError, naming the path and the way out, with the old file as it was and no litter.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    drafts.add(draft)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
@@ -34,6 +38,7 @@ def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+        drafts.discard(draft)
 
 
 def unwritten(path: Path, error: OSError, setting: str) -> OSError:

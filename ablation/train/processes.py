@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -40,6 +41,9 @@ def fresh(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    resource_tracker.ensure_running()  # which would end our deafness
+    with _deaf():
+        forkserver.ensure_running()
     left = enumerate(calls)
     running: dict[Any, tuple[int, BaseProcess]] = {}  # by the connection that will bring the answer
     try:
@@ -59,6 +63,16 @@ def fresh(
                 yield index, answer
     finally:
         _end([process for _, process in running.values()])
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches the whole group: what is started here does not hear it, from its first moment on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def side_by_side(
@@ -87,8 +101,9 @@ def together(task: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list
 
 
 def _body(writer: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C reaches the whole group; the parent ends its processes itself.
+    # The parent ends its processes itself; what they start may be interrupted again.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         answer = task(*arguments)
