@@ -5,6 +5,7 @@ python -m ablation.sync runs=FOLDER
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,11 @@ from ablation.train.tracking import check_server
 HEADER = (
     7  # bytes; W&B writes late, so that of a run that was killed early nothing more may be there
 )
+
+
+LIMIT = 120.0  # seconds for one run: W&B asks a server that refuses again and again
+COMPLAINT = re.compile(r"error|fail|denied|deleted|refused|\b[45]\d\d\b", re.I)
+NO_REASON = "W&B does not say why"
 
 
 def offline(runs: Path) -> list[Path]:
@@ -42,15 +48,42 @@ def show(words: list[str], multirun: bool) -> None:
         return
     os.environ |= {"WANDB_SILENT": "true", "WANDB_MODE": "online"}
     check_server()
-    command = [sys.executable, "-m", "wandb", "sync", *map(str, folders)]
-    # Its status is 0 whatever happens.
-    subprocess.run(
-        command, env=os.environ | {"WANDB_SILENT": "false", "WANDB_DIR": str(runs)}, check=False
-    )
+    refused = {folder: why for folder in folders if (why := upload(folder, runs))}
     if left := offline(runs):
-        raise ConnectionError(
-            f"{len(left)} of {len(folders)} W&B runs were not uploaded; the same command goes on with these"
+        lines = [f"  {folder.name}: {refused.get(folder, NO_REASON)}" for folder in left]
+        head = f"{len(left)} of {len(folders)} W&B runs were not uploaded"
+        way_out = "the same command tries these again; a folder that is removed is left out"
+        raise ConnectionError("; ".join([head, *map(str.strip, lines), way_out]))
+
+
+def upload(folder: Path, runs: Path) -> str:
+    """Upload one W&B run; returns what stood against it, "" for nothing."""
+    command = [sys.executable, "-m", "wandb", "sync", str(folder)]
+    settings = {"WANDB_SILENT": "false", "WANDB_DIR": str(runs)}
+    try:
+        # Its status is 0 whatever happens.
+        done = subprocess.run(
+            command,
+            env=os.environ | settings,
+            check=False,
+            timeout=LIMIT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
+    except subprocess.TimeoutExpired as error:
+        said = error.output or b""
+        told = said.decode(errors="replace") if isinstance(said, bytes) else said
+        return f"no end within {LIMIT:.0f} s{_complaint(told)}"
+    print(done.stdout, end="", flush=True)
+    return _complaint(done.stdout).removeprefix(", ")
+
+
+def _complaint(output: str) -> str:
+    """The last line of W&B's that tells of a fault, after a comma."""
+    lines = [line.strip() for line in output.splitlines() if COMPLAINT.search(line)]
+    return f", {lines[-1].removeprefix('wandb: ')}" if lines else ""
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def test_upsampling_is_refused_with_the_number() -> None:
     ("values", "message"),
     [
         ({"epochs": 2.5}, "recipe.epochs=2.5: expected a whole number"),
-        ({"epochs": 0}, "recipe.epochs=0: must be at least 1"),
+        ({"epochs": 0}, "recipe.epochs=0: must be from 1 to"),
         ({"optimizer": "lion"}, "recipe.optimizer=lion: choose one of sgd"),
         ({"learning_rate": "fast"}, "recipe.learning_rate=fast: expected a number"),
         ({"flip": 1}, "recipe.flip=1: expected true or false"),
@@ -155,6 +155,17 @@ def test_a_record_with_a_wrong_value_does_not_count_and_says_which(
     assert read_record(tmp_path, run) is None
     [line] = caplog.messages
     assert f"record.json is not a whole record of run {run.id} ({message}" in line
+
+
+def test_a_digit_that_a_disk_has_changed_is_seen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = some_run()
+    path = write_record(tmp_path, some_record(run, val_accuracy=0.5))
+    assert read_record(tmp_path, run) == some_record(run, val_accuracy=0.5)
+    path.write_text(path.read_text().replace('"val_accuracy": 0.5', '"val_accuracy": 0.7'))
+    assert read_record(tmp_path, run) is None
+    assert "its digest is of other values" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b'"\\ud800"', b"[" * 100_000, b"7"])

@@ -28,6 +28,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
     and printed command has it.
     """
+    _refuse_no_folder()
     words, implied = _own_configs(words)
     words = [_path_quoted(word) for word in words]
     for word in words:
@@ -40,6 +41,14 @@ def arguments(words: Sequence[str]) -> list[str]:
     # Hydra wants its flags on one side.
     first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))
     return [*words[:first], *implied, *words[first:]]
+
+
+def _refuse_no_folder() -> None:
+    """Raises FileNotFoundError where the command was given in a folder that is no more."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise FileNotFoundError("the working folder was deleted; cd to another") from None
 
 
 def _refuse_no_name(word: str) -> None:

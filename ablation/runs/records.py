@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ablation.runs.checks import build, one_of, within
-from ablation.runs.config import RESULTS_VERSION, Run
+from ablation.runs.config import RESULTS_VERSION, Run, digest
 from ablation.runs.files import write_json
 
 log = logging.getLogger(__name__)
@@ -94,8 +94,14 @@ def weights_path(runs: Path, run_id: str) -> Path:
 def write_record(runs: Path, record: Record) -> Path:
     """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
     path = record_path(runs, record.run_id)
-    write_json(path, dataclasses.asdict(record))
+    values = dataclasses.asdict(record)
+    write_json(path, values | {"digest": _digest(values)})
     return path
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Of a record's values, so that one that a disk has changed does not pass for a result."""
+    return digest({name: value for name, value in values.items() if name != "digest"})
 
 
 def read_record(runs: Path, run: Run) -> Record | None:
@@ -112,8 +118,12 @@ def read_record(runs: Path, run: Run) -> Record | None:
     except (OSError, ValueError, RecursionError) as error:
         return _no_record(path, f"is not a whole record ({error})")
     try:
-        record = build(Record, values)
-    except ValueError as error:
+        plain = dict(values)
+        written = plain.pop("digest", None)  # older records have none
+        record = build(Record, plain)
+        if written not in (None, _digest(plain)):
+            raise ValueError("its digest is of other values")
+    except (TypeError, ValueError) as error:
         return _no_record(path, f"is not a whole record of run {run.id} ({error})")
     if (record.run_id, record.results_version) != (run.id, RESULTS_VERSION):
         return _no_record(

@@ -109,7 +109,8 @@ def _body(writer: Connection, task: Callable[..., Any], arguments: tuple[Any, ..
         answer = task(*arguments)
     except Exception as error:
         answer = Died(f"{type(error).__name__}: {error}")
-    writer.send(answer)
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        writer.send(answer)
 
 
 def _follow_parent() -> None:
