@@ -3,6 +3,7 @@ inspector."""
 
 import dataclasses
 import json
+import os
 import resource
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ablation import sync
 from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.runs.arms import Planned
@@ -327,3 +329,61 @@ def test_what_has_been_uploaded_is_left_out(tmp_path: Path) -> None:
     assert [folder.name[-1] for folder in offline(tmp_path)] == ["s", "a"]
     (tmp_path / "studies/s-1/wandb/offline-run-1-s/run-s.wandb.synced").touch()
     assert [folder.name[-1] for folder in offline(tmp_path)] == ["a"]
+
+
+def test_the_identity_of_another_launcher_changes_nothing(tmp_path: Path, cache: Path) -> None:
+    """RANK and the like above 0 would make Lightning's logger mute; W&B's own would give a run their id."""
+    foreign = {
+        **dict.fromkeys(("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"), "3"),
+        **{"WORLD_SIZE": "4", "SLURM_NTASKS": "4", "WANDB_SWEEP_ID": "abc", "WANDB_RUN_ID": "zzz"},
+        **{"WANDB_RESUME": "must", "WANDB_RUN_GROUP": "theirs", "WANDB_NAME": "theirs"},
+    }
+    words = ["phi=0", *TINY, f"runs={tmp_path}", f"cache={cache}", "wandb.mode=offline"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "ablation.run", *words],
+        cwd=ROOT,
+        env=os.environ | foreign | {"WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    [folder] = written(tmp_path)
+    told = summary(folder)
+    assert (told["run_id"], told["name"]) == (folder.parents[1].name, "baseline seed=0")
+    assert len(history(folder)) == 2 and told["summary"]["status"] == "done"
+
+
+def test_what_a_server_refuses_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each W&B run has its own time; the tool's status says nothing, so its words do."""
+    for name in ("refused", "hanging", "good"):
+        folder = tmp_path / "runs" / name / "wandb" / f"offline-run-1-{name}"
+        folder.mkdir(parents=True)
+        (folder / f"run-{name}.wandb").write_bytes(bytes(9))
+    asked = []
+
+    def upload(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        folder = Path(command[-1])
+        asked.append(folder.name)
+        if folder.name.endswith("hanging"):
+            raise subprocess.TimeoutExpired(command, how["timeout"], output=b"retrying: 503\n")
+        if folder.name.endswith("refused"):
+            return subprocess.CompletedProcess(command, 0, "wandb: ERROR run was deleted (409)\n")
+        [file] = folder.glob("*.wandb")
+        file.with_name(f"{file.name}.synced").touch()
+        return subprocess.CompletedProcess(command, 0, "done\n")
+
+    for name in ("WANDB_MODE", "WANDB_SILENT"):  # which the door sets
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setattr(sync.subprocess, "run", upload)
+    monkeypatch.setattr(sync, "check_server", lambda: None)
+    with pytest.raises(ConnectionError) as refused, hydra():
+        sync.show([f"runs={tmp_path / 'runs'}"], False)
+    assert sorted(asked) == [f"offline-run-1-{name}" for name in ("good", "hanging", "refused")]
+    assert str(refused.value) == (
+        "2 of 3 W&B runs were not uploaded; offline-run-1-hanging: no end within 120 s, retrying: 503; "
+        "offline-run-1-refused: ERROR run was deleted (409); the same command tries these again; a folder "
+        "that is removed is left out"
+    )
