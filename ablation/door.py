@@ -71,6 +71,15 @@ def register() -> None:
     )
 
 
+def in_utf8() -> None:
+    """Start this command anew in Python's UTF-8 mode, which can only be chosen at the start, where the locale
+    has fewer letters: names, paths and what is printed may be of any script."""
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"  # for the processes of runs, too
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 @contextmanager
 def hydra() -> Iterator[None]:
     """Hydra ready to compose, for doors that launch nothing."""
@@ -82,6 +91,7 @@ def hydra() -> Iterator[None]:
 def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
     """A command that launches nothing: body(overrides, whether -m was given); what goes wrong ends in one
     line and status 1."""
+    in_utf8()
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
     if {"-h", "--help"} & set(words):
         print(f"{doc}\nGroups and settings: python -m ablation.run --help")

@@ -23,7 +23,7 @@ from ablation.show.page import page
 from ablation.show.results import Results, note
 from ablation.show.searches import SEARCHES, grid_table
 from ablation.show.tables import results_rows, results_table, tables
-from ablation.show.words import as_csv, as_markdown
+from ablation.show.words import as_csv, as_latex, as_markdown
 
 DRAWINGS = (*COMPARISONS, *SEARCHES)
 
@@ -134,9 +134,8 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
 
 def write_table(rows: Sequence[Mapping[str, object]], folder: Path) -> Path:
     """The table of results as Markdown, CSV and LaTeX; returns the Markdown's path."""
-    latex = tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True)
     write_text(folder / "table.md", as_markdown(rows) + "\n")
-    write_text(folder / "table.tex", latex + "\n")
+    write_text(folder / "table.tex", as_latex(rows) + "\n")
     write_text(folder / "table.csv", as_csv(pd.DataFrame(rows), None))
     return folder / "table.md"
 

@@ -23,7 +23,7 @@ from ablation.command.overrides import arguments
 from ablation.command.planning import single
 from ablation.command.progress import Progress
 from ablation.command.sweep import ELSEWHERE, Incomplete
-from ablation.door import CONF, fail, register
+from ablation.door import CONF, fail, in_utf8, register
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path
@@ -144,6 +144,7 @@ def next_command(entry: Planned) -> str:
 
 def main() -> None:
     """Entry point; Hydra's own flags (--help, --cfg job, -m) work as usual."""
+    in_utf8()
     register()
     trace = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line

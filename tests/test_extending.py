@@ -226,6 +226,7 @@ UGLY = [
     "a {b} [c]",
     "1e5",
     "true",
+    r"back\slash\\twice\"quoted\\",
 ]
 
 

@@ -17,6 +17,10 @@ PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache
 GROUPS = ("study", "recipe", "data", "scaling", "baseline")
 # What Hydra reads as a number, a list and the like.
 NO_NAME = re.compile(r"[-+]?(\d[\d_.]*(e[-+]?\d+)?|inf|nan)|true|false|null|\[.*\]|\{.*\}", re.I)
+# A value of Hydra's, alone or in a list or mapping: quoted, or from its first letter to its last.
+SIGNS = r"\s,:=()\[\]{}\"'"
+QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+VALUE = re.compile(rf"{QUOTED}|[^{SIGNS}]+(?: +[^{SIGNS}]+)*")
 # What Hydra takes for text as it stands.
 PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
 
@@ -30,7 +34,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     """
     _refuse_no_folder()
     words, implied = _own_configs(words)
-    words = [_path_quoted(word) for word in words]
+    words = [_letters_quoted(_path_quoted(word)) for word in words]
     for word in words:
         _refuse_no_name(word)
     given = {key_of(word) for word in words}
@@ -69,6 +73,18 @@ def _path_quoted(word: str) -> str:
     if key == "data.path" and "," in value and not Path(value).expanduser().exists():
         return f"{key}={','.join(quoted(part) for part in value.split(','))}"
     return f"{key}={quoted(value)}"
+
+
+def _letters_quoted(word: str) -> str:
+    """An override whose values with letters beyond ASCII, which Hydra's grammar does not know, are quoted."""
+    key, equals, value = word.partition("=")
+    return key + equals + VALUE.sub(_if_beyond_ascii, value)
+
+
+def _if_beyond_ascii(found: re.Match[str]) -> str:
+    """A value as it stands, or quoted."""
+    text = found[0]
+    return text if text.isascii() or text[0] in "\"'" else quoted(text)
 
 
 def _own_configs(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -129,5 +145,7 @@ def _rule_overrides(rule: Rule) -> tuple[str, ...]:
 
 
 def quoted(text: str) -> str:
-    """Text as one value of Hydra's grammar."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Text as one value of Hydra's grammar, in which a backslash is itself unless a quote follows."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    ending = re.search(r"\\*\Z", escaped)[0]
+    return f'"{escaped}{ending}"'

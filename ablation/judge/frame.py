@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ablation.judge.contrasts import Sample
-from ablation.runs.arms import Planned
+from ablation.runs.arms import Planned, names_a_rule
 from ablation.runs.measurements import Measurement, step_key
 from ablation.runs.records import Record
 from ablation.theory.scaling import SINGLE
@@ -125,11 +125,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def rules_of(summary: pd.DataFrame) -> list[str]:
     """Names of the rules of a study, without explicit coefficients; the single dimensions first."""
-    named = [rule for rule in dict.fromkeys(summary["rule"]) if _is_rule(rule)]
+    named = [rule for rule in dict.fromkeys(summary["rule"]) if names_a_rule(rule)]
     singles = [rule for rule in SINGLE if rule in named]
     others = [rule for rule in named if rule not in SINGLE]
     return singles + others
-
-
-def _is_rule(name: str) -> bool:
-    return name != "coefficients" and not name.startswith("published")

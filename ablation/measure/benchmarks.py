@@ -80,7 +80,7 @@ def write_benchmarks(results: Path, device: str, found: Mapping[str, Benchmark])
     known = read_benchmarks(results, device) | {
         name: _rounded(value) for name, value in found.items()
     }
-    write_measured(benchmarks_path(results, device), known)
+    write_measured(benchmarks_path(results, device), known, "results")
 
 
 def _rounded(value: Benchmark) -> Benchmark:

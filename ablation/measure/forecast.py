@@ -119,7 +119,7 @@ def calibration_path(cache: Path, found: Calibration) -> Path:
 def write_calibration(cache: Path, found: Calibration) -> Path:
     """Write it in place of an earlier one; raises OSError with the old file whole."""
     path = calibration_path(cache, found)
-    write_json(path, dataclasses.asdict(found))
+    write_json(path, dataclasses.asdict(found), setting="cache")
     return path
 
 

@@ -14,6 +14,11 @@ from ablation.theory.matching import Point, matched, nominal
 from ablation.theory.scaling import Coefficients, Rule
 
 
+def names_a_rule(name: str) -> bool:
+    """Whether an arm of this name follows a rule: explicit coefficients and released networks do not."""
+    return name != "coefficients" and not name.startswith("published")
+
+
 @dataclass(frozen=True)
 class Arm:
     """One request for a network: a rule at phi, at nominal or matched cost, or explicit coefficients (then
@@ -24,6 +29,14 @@ class Arm:
     rule: Rule | None = None
     phi: float | None = None
     coefficients: Coefficients | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError(f"scaling.name={self.name}: a rule needs a name; give it one")
+        if self.rule and not names_a_rule(self.name):
+            raise ValueError(
+                f"scaling.name={self.name}: that is how networks without a rule are called; choose another"
+            )
 
     def point(self, baseline: Baseline) -> Point:
         """The network this arm builds from `baseline`; raises ValueError where there is none."""

@@ -43,10 +43,17 @@ def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
 
 def unwritten(path: Path, error: OSError, setting: str) -> OSError:
     """What is said of a file or folder that could not be written: why, and the way out."""
-    why = error.strerror or str(error)
+    obstacle = next(filter(_no_folder, path.parents), None)
+    why = f"{obstacle} is no folder" if obstacle else error.strerror or str(error)
     full = "full disk, " if error.errno in FULL else ""
-    way_out = f"free some space or set {setting}=FOLDER and start the command again"
+    first = "" if obstacle else "free some space or "
+    way_out = f"{first}set {setting}=FOLDER and start the command again"
     return OSError(error.errno, f"{path} could not be written ({full}{why}); {way_out}")
+
+
+def _no_folder(path: Path) -> bool:
+    """Whether a file, or a link to nothing, lies where a folder should."""
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112, Path.is_dir may raise
 
 
 def write_text(path: Path, text: str, setting: str = "results") -> None:
@@ -55,9 +62,9 @@ def write_text(path: Path, text: str, setting: str = "results") -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 1, setting: str = "runs") -> None:
     """Write atomically; raises OSError, see `replacing`."""
-    with replacing(path) as file:
+    with replacing(path, setting) as file:
         file.write(json.dumps(content, indent=indent).encode() + b"\n")
 
 
@@ -81,6 +88,7 @@ def read_measured(path: Path, kind: type[T]) -> dict[str, T]:
         ) from error
 
 
-def write_measured(path: Path, measured: Mapping[str, Any]) -> None:
+def write_measured(path: Path, measured: Mapping[str, Any], setting: str = "runs") -> None:
     """Dataclasses by name, as read_measured reads them; raises OSError with the old file whole."""
-    write_json(path, {name: dataclasses.asdict(value) for name, value in measured.items()})
+    content = {name: dataclasses.asdict(value) for name, value in measured.items()}
+    write_json(path, content, setting=setting)

@@ -101,8 +101,9 @@ def told(row: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
 def chart(frame: pd.DataFrame, summary: pd.DataFrame, search: bool = False) -> dict[str, Any]:
     """The specification; what it binds to, `#axes` and `#rules`, are elements of the page. search: of a grid
     search, whose candidates are no lines."""
-    rows = points(frame, summary, search)
-    rules = list(dict.fromkeys(row["rule"] for row in rows))
+    means = points(frame, summary, search)
+    rules = list(dict.fromkeys(row["rule"] for row in means))
+    rows = [row | {"switch": rules.index(row["rule"])} for row in means]
     panels_ = list(dict.fromkeys(row["panel"] for row in rows))
     costs = {name: label for name, label in COSTS.items() if _known(rows, name)}
     names = {rule: f"rule_{index}" for index, rule in enumerate(rules)}
@@ -113,7 +114,8 @@ def chart(frame: pd.DataFrame, summary: pd.DataFrame, search: bool = False) -> d
         filters.append({"filter": "datum.panel == panel"})
     if len(rules) > 1:
         params += [_switch(rule, name) for rule, name in names.items()]
-        filters.append({"filter": _chosen(names)})
+        # No name in an expression: there are some, such as `constructor`, that Vega makes something else of.
+        filters.append({"filter": f"[{', '.join(names.values())}][datum.switch]"})
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": "Accuracy against the chosen cost; the table of networks holds the same numbers.",
@@ -153,12 +155,6 @@ def _switch(rule: str, name: str) -> dict[str, Any]:
     """A box that shows a rule or hides it."""
     bind = {"input": "checkbox", "name": rule, "element": "#rules"}
     return {"name": name, "value": True, "bind": bind}
-
-
-def _chosen(names: Mapping[str, str]) -> str:
-    """Vega's expression of whether a row's rule is shown."""
-    # Not an object of them: the name `__proto__` would be no key of it.
-    return f"[{', '.join(names.values())}][indexof({json.dumps(list(names))}, datum.rule)]"
 
 
 def _encoding(

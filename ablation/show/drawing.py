@@ -2,6 +2,7 @@
 below that says what is shown."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,9 @@ def style() -> Iterator[None]:
         "grid.color": "#E5E5E5",
         "text.parse_math": False,  # a name with $ in it is a name
     }
-    with matplotlib.rc_context(settings | ours):
+    with matplotlib.rc_context(settings | ours), warnings.catch_warnings():
+        # A letter that no font of this machine has is a box in the PNG and itself in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         yield
 
 

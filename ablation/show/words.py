@@ -19,8 +19,9 @@ ABOVE, BELOW, BETWEEN, UNKNOWN = "above", "below", "overlapping", "unknown"
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how what a spreadsheet computes begins
-NUMBER = re.compile(r"[-+]\d[-+\d.,%() eto]*( points| x)?")
-MARKDOWN = re.compile(r"([\\`*_|<\[\]])")
+ONE = r"[-+]?[\d.,]+(e[-+]?\d+)?%?"
+NUMBER = re.compile(rf"{ONE}( points| x| \({ONE} to {ONE}\)| to {ONE})?")
+MARKDOWN = re.compile(r"([\\`*_|<\[\]~$&])")
 
 
 def as_csv(table: pd.DataFrame, float_format: str | None = "%.6g") -> str:
@@ -44,6 +45,14 @@ def as_markdown(rows: Sequence[Mapping[str, object]]) -> str:
 def _in_markdown(cell: object) -> object:
     """A cell whose signs mean nothing."""
     return MARKDOWN.sub(r"\\\1", " ".join(cell.split())) if isinstance(cell, str) else cell
+
+
+def as_latex(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a LaTeX table, in which names are text: tabulate leaves a bar, which some fonts show as a dash,
+    and a row that would be read as an argument of the line break before it."""
+    text = tabulate(rows, headers="keys", tablefmt="latex_booktabs", disable_numparse=True)
+    text = text.replace("|", r"\textbar{}")
+    return re.sub(r"^( *)(?=[*\[])", r"\1{}", text, flags=re.MULTILINE)
 
 
 def legend(name: str) -> str:
