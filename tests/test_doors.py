@@ -420,6 +420,11 @@ def test_more_runs_than_a_plan_can_hold_are_refused_at_once(words: list[str]) ->
         plan(words)
 
 
+def test_a_batch_larger_than_the_stated_set_is_refused_by_the_plan() -> None:
+    with pytest.raises(ValueError, match="recipe.batch_size=32: there are only 31 training images"):
+        planned("data.train_size=31")
+
+
 def test_an_own_triple_does_not_pass_for_the_papers() -> None:
     [row] = planned("scaling=compound", "scaling.alpha=1.3", "phi=1")
     assert row["rule"] == "1.3/1.1/1.15"

@@ -252,9 +252,10 @@ def _survey(cfg: DictConfig) -> Survey:
 
 def _refuse_batch(recipe: Recipe, survey: Survey) -> None:
     """Raises ValueError where a batch is larger than what there is to train on."""
-    if survey.sizes and survey.sizes.train < recipe.batch_size:
+    known = survey.sizes.train if survey.sizes else survey.data.train_size
+    if known is not None and known < recipe.batch_size:
         raise ValueError(
-            f"recipe.batch_size={recipe.batch_size}: there are only {survey.sizes.train} training images; "
+            f"recipe.batch_size={recipe.batch_size}: there are only {known} training images; "
             "take a smaller batch"
         )
 
