@@ -434,6 +434,9 @@ def test_records_by_names_and_sizes_keep_their_id_until_an_image_changes(tmp_pat
     older = Data(*("set", 2, SIDE), files=names_and_sizes(str(folder)), validation_size=5)
     check_digest(older, "abc", tmp_path / "runs")
     assert surveyed(folder, **stated).data == dataclasses.replace(older, path=str(folder))
+    bound = recorded(older, tmp_path / "runs").stat().st_mtime_ns
+    assert surveyed(folder, **stated).data.files == older.files
+    assert recorded(older, tmp_path / "runs").stat().st_mtime_ns == bound  # written once
     image = put(tmp_path / "other.png", 77)
     size = (folder / "cat" / "1.png").stat().st_size
     (folder / "cat" / "1.png").write_bytes(image.read_bytes().ljust(size, b"\0")[:size])

@@ -112,27 +112,36 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
         values["classes"],
     )
     seen = [_Seen.of(table, draft, cache) for table in source.tables]
-    content = digest(
-        [each.content(labels) for each, labels in zip(seen, source.labels, strict=True)]
-    )
     _refuse_broken(draft, seen)
+    pairs = zip(seen, source.labels, strict=True)
+    content = digest([each.content(labels) for each, labels in pairs])
     values["classes"] = _classes(values, source)
     stood = _standing(values, seen, content, runs)
-    if stood is None:
-        values["files"] = _files(values, content)
-        values["native"] = values["native"] or _native(seen)
-        parts = parts_of(_draft(values), source)
-        held_out = max(1, int(VALIDATION * _left(parts[0], source, seen)))
-        values["validation_size"] = values["validation_size"] or held_out
-    data = stood or build(Data, values, "data")
+    data = stood or _completed(values, source, seen, content)
+    sizes = _checked(data, source, seen)
+    return Survey(data, "\n".join(_said(data, source, seen, sizes)), sizes)
+
+
+def _completed(
+    values: dict[str, Any], source: Source, seen: Sequence["_Seen"], content: str
+) -> Data:
+    """Data whose digest, native size and hold-out the folder decides, where they are not stated."""
+    values["files"] = _files(values, content)
+    values["native"] = values["native"] or _native(seen)
+    train = parts_of(_draft(values), source)[0]
+    tenth = max(1, int(VALIDATION * _left(train, seen)))
+    values["validation_size"] = values["validation_size"] or tenth
+    return build(Data, values, "data")
+
+
+def _checked(data: Data, source: Source, seen: Sequence["_Seen"]) -> Sizes:
+    """Images of each split; raises ValueError for whatever a run would refuse."""
     parts = parts_of(data, source)
-    counts = {part.name: _left(part, source, seen) for part in parts}
     for part in parts:
         check_labels(data, part.name, part.labels, source.classes)
     sides = [min(side) for each in seen for side in each.sides if side]
     check_native(data, sum(side < data.native for side in sides), len(sides))
-    sizes = check_sizes(data, counts)
-    return Survey(data, "\n".join(_said(data, source, seen, sizes)), sizes)
+    return check_sizes(data, {part.name: _left(part, seen) for part in parts})
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,7 @@ def _native(seen: Sequence[_Seen]) -> int:
     return int(np.quantile([min(side) for each in seen for side in each.sides if side], SMALL))
 
 
-def _left(part: Part, source: Source, seen: Sequence[_Seen]) -> int:
+def _left(part: Part, seen: Sequence[_Seen]) -> int:
     """Images of a part that can be read."""
     faults = next(each.faults for each in seen if each.table is part.table)
     return len(part.rows) - int(np.isin(list(faults), part.rows).sum())
@@ -237,13 +246,13 @@ def _standing(
     data = build(Data, older, "data")
     path = recorded(data, runs)
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        bound = known.setdefault("content", content)
-    except (OSError, ValueError, AttributeError):
+        known = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
-    with suppress(OSError):  # a folder that may only be read
-        write_json(path, known)
-    return data if bound == content else None
+    if "content" not in known:
+        with suppress(OSError):  # a folder that may only be read
+            write_json(path, known | {"content": content})
+    return data if known.get("content", content) == content else None
 
 
 def _said(data: Data, source: Source, seen: Sequence[_Seen], sizes: Sizes) -> list[str]:
