@@ -18,6 +18,7 @@ from tests.conftest import ROOT, TINY
 UNEQUAL = (
     "seconds",
     "total_seconds",
+    "digest",  # of all values, these too
     "images_per_second",
     "peak_memory",
     "finished",
