@@ -50,10 +50,10 @@ def show(words: list[str], multirun: bool) -> None:
     check_server()
     refused = {folder: why for folder in folders if (why := upload(folder, runs))}
     if left := offline(runs):
-        lines = [f"  {folder.name}: {refused.get(folder, NO_REASON)}" for folder in left]
+        lines = [f"{folder.name}: {refused.get(folder, NO_REASON)}" for folder in left]
         head = f"{len(left)} of {len(folders)} W&B runs were not uploaded"
         way_out = "the same command tries these again; a folder that is removed is left out"
-        raise ConnectionError("; ".join([head, *map(str.strip, lines), way_out]))
+        raise ConnectionError("; ".join([head, *lines, way_out]))
 
 
 def upload(folder: Path, runs: Path) -> str:
@@ -75,15 +75,15 @@ def upload(folder: Path, runs: Path) -> str:
     except subprocess.TimeoutExpired as error:
         said = error.output or b""
         told = said.decode(errors="replace") if isinstance(said, bytes) else said
-        return f"no end within {LIMIT:.0f} s{_complaint(told)}"
+        return ", ".join(filter(None, [f"no end within {LIMIT:.0f} s", _complaint(told)]))
     print(done.stdout, end="", flush=True)
-    return _complaint(done.stdout).removeprefix(", ")
+    return _complaint(done.stdout)
 
 
 def _complaint(output: str) -> str:
-    """The last line of W&B's that tells of a fault, after a comma."""
+    """The last line of W&B's that tells of a fault, "" where none does."""
     lines = [line.strip() for line in output.splitlines() if COMPLAINT.search(line)]
-    return f", {lines[-1].removeprefix('wandb: ')}" if lines else ""
+    return lines[-1].removeprefix("wandb: ") if lines else ""
 
 
 def main() -> None:

@@ -67,11 +67,11 @@ def test_a_run_id_that_reads_like_a_number_stays_a_word(monkeypatch: pytest.Monk
 
 
 def test_a_part_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablation.command import planning
+    from ablation.command import compose as composing
 
     calls = []
-    original = planning.compose
-    monkeypatch.setattr(planning, "compose", lambda *args: calls.append(args) or original(*args))
+    original = composing.compose
+    monkeypatch.setattr(composing, "compose", lambda *args: calls.append(args) or original(*args))
     planned("study=quick")
     assert len(calls) == 1
     planned("study=schedule")

@@ -1,12 +1,13 @@
 """The door: Hydra composes, this module turns the result into frozen values. Below it there is no
 DictConfig."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.errors import NotYet, one_line
@@ -190,6 +191,13 @@ class Optimum:
     step: float
 
 
+def composed(words: Sequence[str]) -> DictConfig:
+    """The configuration of overrides, checked; needs an initialised Hydra."""
+    cfg = compose("config", list(words))
+    check(cfg)
+    return cfg
+
+
 def check(cfg: DictConfig) -> None:
     """Raises ValueError for a setting of another type than it has, by name."""
     plain = OmegaConf.to_container(cfg)
@@ -213,7 +221,6 @@ def check(cfg: DictConfig) -> None:
 def conditions(cfg: DictConfig) -> Conditions:
     """What all runs of one composed configuration have in common; raises ValueError for what is wrong with
     it."""
-    check(cfg)
     if cfg.scaling.name == "published" and cfg.baseline.name != "b0":
         raise ValueError(
             f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
@@ -269,7 +276,6 @@ def folder_at(cfg: DictConfig, name: str) -> Path:
 
 def execution(cfg: DictConfig) -> Execution:
     """Where and how, from a composed configuration."""
-    check(cfg)
     return build(
         Execution,
         {

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from ablation.command.compose import (
     arm,
     check,
+    composed,
     conditions,
     execution,
     folder_at,
@@ -108,8 +108,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     jobs: list[Job] = []
     cfg, study = None, None
     for combination in itertools.product(*axes.values()):
-        cfg = compose("config", list(combination))
-        check(cfg)
+        cfg = composed(combination)
         setting = _setting(axes, combination)
         if cfg.study.name:
             study = _Study(cfg, combination, setting, free)
@@ -167,6 +166,7 @@ def _distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
 def single(cfg: DictConfig) -> tuple[Planned, str]:
     """The one run of a composed configuration, whatever study it belongs to, and what was found of its
     images."""
+    check(cfg)
     seed = typed("seed", cfg.seed, int)
     shared = conditions(cfg)
     [planned] = shared.runs([scaling_arm(cfg, cfg.phi)], [seed])
@@ -280,7 +280,7 @@ class _Study:
         """One part, composed with the overrides that it and the study add."""
         wanted = self.study | dict(part)
         words = [*self.overrides, *self.study["overrides"], *part.get("overrides", [])]
-        cfg = compose("config", words) if len(words) > len(self.overrides) else self.cfg
+        cfg = composed(words) if len(words) > len(self.overrides) else self.cfg
         setting = ", ".join(filter(None, [self.setting, part.get("setting")]))
         return _jobs(cfg, words, setting, study_arms(wanted, cfg), wanted["seeds"])
 

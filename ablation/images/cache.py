@@ -20,7 +20,7 @@ from ablation.images import shapes
 from ablation.images.decoding import decode, render
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
-from ablation.runs.files import slug, unwritten, write_json
+from ablation.runs.files import set_aside, slug, unwritten, write_json
 
 log = logging.getLogger(__name__)
 DECODER = 2  # raised when the same files decode to other pixels
@@ -128,7 +128,8 @@ def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    _set_aside(folder)
+    if folder.exists():
+        set_aside(folder)
     draft.replace(folder)
     _tell(data, folder, said)
 
@@ -147,20 +148,10 @@ def _tell(data: Data, folder: Path, said: Mapping[str, Any]) -> None:
         )
 
 
-def _set_aside(folder: Path) -> None:
-    """Move a folder that does not count out of the way; the newest such is kept."""
-    if folder.exists():
-        aside = folder.with_name(f"{folder.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.replace(aside)
-
-
 def _written(file: Path) -> tuple[int, str]:
     """Size and a fast digest of a file."""
-    hashed = xxhash.xxh3_128()
     with file.open("rb") as content:
-        while piece := content.read(1 << 22):
-            hashed.update(piece)
+        hashed = hashlib.file_digest(content, xxhash.xxh3_128)
     return file.stat().st_size, hashed.hexdigest()
 
 

@@ -14,8 +14,8 @@ from ablation.images import shapes
 from ablation.images.labels import Label
 from ablation.images.parquet import Encoded
 from ablation.images.pixels import SAMPLE, Deep, Levels, deep_sample, levels_of, square
-from ablation.images.sources import SMALL, Part, first_line, open_source, parts_of
-from ablation.runs.checks import listed
+from ablation.images.sources import SMALL, Part, open_source, parts_of
+from ablation.runs.checks import first_line, listed
 from ablation.runs.config import Data
 
 TOGETHER = 256  # images that are decoded before they are written
@@ -184,7 +184,7 @@ class _Written:
         except Deep:
             self.deep.append(place)
         except Exception as error:
-            self.faults[place] = name, first_line(error)
+            self.faults[place] = name, first_line(error).rstrip(".")
         return place, None
 
     def deepen(self, levels: Levels) -> None:

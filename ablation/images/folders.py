@@ -370,7 +370,8 @@ def _classes(splits: Sequence[Split]) -> tuple[Label, ...]:
             "folders"
         )
     for split in splits:
-        lacking = [label for label in every if label not in set(split.labels)]
+        held = set(split.labels)
+        lacking = [label for label in every if label not in held]
         if lacking:
             raise ValueError(
                 f"the class {lacking[0]} has no image in {split.name}; every split needs every class, or "

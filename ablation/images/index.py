@@ -2,6 +2,7 @@
 beside the cache until the file changes."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ import xxhash
 
 from ablation.images.parquet import Encoded, images_in
 from ablation.images.pixels import is_deep, opened
+from ablation.runs.checks import first_line
 from ablation.runs.config import digest
 from ablation.runs.files import slug, write_json
 
@@ -43,8 +45,9 @@ def facts(
     )
     known = _known(path)
     stamps = {file: _stamp(folder / file) for file in files}
-    fresh = [file for file in files if known.get(file, {}).get("stamp") != stamps[file]]
-    found = {file: _fact(known[file]) for file in files if file not in set(fresh)}
+    same = [file for file in files if known.get(file, {}).get("stamp") == stamps[file]]
+    found = {file: _fact(known[file]) for file in same}
+    fresh = [file for file in files if file not in found]
     if fresh:
         found |= dict(zip(fresh, _read(folder, fresh, limit, column), strict=True))
         kept = {file: {"stamp": stamps[file], **dataclasses.asdict(found[file])} for file in files}
@@ -113,10 +116,8 @@ def _of_image(path: Path, limit: int) -> Fact:
 
 
 def _of_parquet(path: Path, column: str, limit: int) -> Fact:
-    hashed = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            hashed.update(piece)
+        hashed = hashlib.file_digest(file, xxhash.xxh3_128)
     return _about(hashed.hexdigest(), images_in(path, column), limit)
 
 
@@ -131,5 +132,5 @@ def _about(hashed: str, images: Iterable[Encoded], limit: int) -> Fact:
                 deep += is_deep(picture)
         except Exception as error:  # whatever a codec raises
             sides.append(None)
-            faults[str(row)] = str(error).strip().split("\n")[0] or type(error).__name__
+            faults[str(row)] = first_line(error)
     return Fact(hashed, tuple(sides), faults, deep)

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from ablation.images.folders import is_split, split_names
-from ablation.runs.checks import listed
+from ablation.runs.checks import first_line, listed
 
 NUMBERED = re.compile(
     r"[-_.]?\d+([-_]of[-_]\d+)?$"
@@ -39,6 +39,10 @@ class Parquet:
     label: str
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         import pyarrow.parquet
 
         return sum(
@@ -113,9 +117,11 @@ def read_parquet(
     first, second = split_names(list(splits), train, evaluation)
     for file in [*splits[first], *(splits[second] if second is not None else ())]:
         _check(folder / file)
-    columns = _columns(folder / splits[first][0], image, label)
-    trains = Parquet(folder, first or "train", tuple(splits[first]), *columns)
-    evaluates = None if second is None else Parquet(folder, second, tuple(splits[second]), *columns)
+    features = _features(folder / splits[first][0])
+    kinds = {name: feature.get("_type") for name, feature in features.items()}
+    chosen = columns(kinds, image, label)
+    trains = Parquet(folder, first or "train", tuple(splits[first]), *chosen)
+    evaluates = None if second is None else Parquet(folder, second, tuple(splits[second]), *chosen)
     unused = {name: len(found) for name, found in splits.items() if name not in (first, second)}
     return trains, evaluates, unused
 
@@ -126,7 +132,7 @@ def _check(path: Path) -> None:
     try:
         pyarrow.parquet.read_metadata(path)
     except Exception as error:
-        why = str(error).strip().splitlines()[0].rstrip(".")
+        why = first_line(error).rstrip(".")
         raise ValueError(f"{path} is not a whole Parquet file ({why}); copy it again") from error
 
 
@@ -225,17 +231,18 @@ def _features(path: Path) -> dict[str, Any]:
     return {name: described.get(name, {}) for name in schema.names}
 
 
-def _columns(path: Path, image: str | None, label: str | None) -> tuple[str, str]:
-    """Names of the image and the label column: as stated, or the only ones of their type."""
-    features = _features(path)
-    kinds = {name: feature.get("_type") for name, feature in features.items()}
+def columns(
+    kinds: Mapping[str, str | None], image: str | None, label: str | None
+) -> tuple[str, str]:
+    """Names of the image and the label column: as stated, or the only ones of their type. kinds: the type of
+    each column, as `datasets` calls it."""
     found = []
     for role, stated, kind in (("image", image, "Image"), ("label", label, "ClassLabel")):
         names = [name for name, each in kinds.items() if each == kind]
-        column = stated or (names[0] if len(names) == 1 else None)
-        if column not in features:
+        column = names[0] if stated is None and len(names) == 1 else stated
+        if column not in kinds:
             raise ValueError(
-                f"no single {role} column among {listed(list(features))}; set data.{role}=..."
+                f"no single {role} column among {', '.join(kinds)}; set data.{role}=..."
             )
         found.append(column)
     return found[0], found[1]

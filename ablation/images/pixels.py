@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablation.runs.config import Data
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -39,7 +41,7 @@ RASTER = (
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # How files of these formats begin, for those without a suffix.
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
-LIMIT = 178_956_970  # pixels of one image, as in Pillow, which then suspects a decompression bomb
+LIMIT = Data.pixel_limit  # as in Pillow, which beyond it suspects a decompression bomb
 
 # Of more than 8 bits, by Pillow's mode: what white is in the range of the type.
 WHITE = {"I": 65535.0, "F": 1.0}

@@ -15,8 +15,9 @@ import numpy as np
 
 from ablation.images.folders import Listing, Split, files_below, read_folder
 from ablation.images.labels import Label, coded
-from ablation.images.parquet import Encoded, read_parquet
+from ablation.images.parquet import Encoded, columns, read_parquet
 from ablation.images.pixels import opened
+from ablation.runs.checks import first_line
 from ablation.runs.config import Data, folder_of
 
 if TYPE_CHECKING:
@@ -228,9 +229,10 @@ def _open_hub(data: Data, classes: int | None) -> Source:
     except ValueError:
         raise
     except Exception as error:
+        why = first_line(error).rstrip(".")
         raise ValueError(
-            f"data.name={data.name} could not be opened: {first_line(error)}; check name and network, or "
-            "give a folder with data.path=..."
+            f"data.name={data.name} could not be opened: {why}; check name and network, or give a folder "
+            "with data.path=..."
         ) from error
     names = [data.evaluation] if data.evaluation else ["test", "validation"]
     for name in (data.train, *([data.evaluation] if data.evaluation else [])):
@@ -239,33 +241,18 @@ def _open_hub(data: Data, classes: int | None) -> Source:
                 f"{data.name} has no split {name!r}, only {', '.join(found)}; set data.train=... or "
                 "data.evaluation=..."
             )
-    image, label = columns(data, found[data.train])
+    features = found[data.train].features
+    kinds = {name: type(feature).__name__ for name, feature in features.items()}
+    try:
+        image, label = columns(kinds, data.image, data.label)
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from None
     evaluation = next((name for name in names if name in found), None)
     tables = [
         None if name is None else Hub(found[name], image, label, name)
         for name in (data.train, evaluation)
     ]
     return _of_tables(tables, classes)
-
-
-def columns(data: Data, table: "datasets.Dataset") -> tuple[str, str]:
-    """Names of the image and the label column: as stated, or the only ones of their type."""
-    import datasets
-
-    found = []
-    for role, stated, kind in (
-        ("image", data.image, datasets.Image),
-        ("label", data.label, datasets.ClassLabel),
-    ):
-        names = [name for name, feature in table.features.items() if isinstance(feature, kind)]
-        if stated is None and len(names) == 1:
-            stated = names[0]
-        if stated is None or stated not in table.features:
-            raise ValueError(
-                f"{data.name}: no single {role} column among {', '.join(table.features)}; set data.{role}=..."
-            )
-        found.append(stated)
-    return found[0], found[1]
 
 
 def parts_of(data: Data, source: Source) -> list[Part]:
@@ -292,11 +279,6 @@ def drawn(labels: np.ndarray, seed: int, draw: str) -> np.ndarray:
         members = order[labels[order] == label]
         place[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(place[order], kind="stable")]
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says first, or what it is."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def describe_hub(data: Data) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +165,12 @@ class _Seen:
             hashed.update(self.facts[file].digest.encode())
         return hashed.hexdigest()
 
-    @property
+    @cached_property
     def sides(self) -> list[tuple[int, int] | None]:
         """Width and height by row."""
         return [side for file in self.files for side in self.facts[file].sides]
 
-    @property
+    @cached_property
     def faults(self) -> dict[int, Fault]:
         """By row: which image cannot be read, and why."""
         found, start = {}, 0

@@ -6,7 +6,6 @@ itself.
 """
 
 import dataclasses
-import json
 import shlex
 import shutil
 import statistics
@@ -26,7 +25,7 @@ from ablation.measure.rivals import bare_rate, matrix_rate, step_seconds, usual_
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution, Run
 from ablation.runs.measurements import step_key
-from ablation.runs.records import read_record, read_records, record_path
+from ablation.runs.records import read_record, read_records, write_record
 from ablation.theory.cost import training_flops
 from ablation.train.devices import capacity, cores, device_name, on_gpu
 from ablation.train.execute import execute
@@ -308,13 +307,10 @@ def _seconds_of_a_run(words: Sequence[str], place: Path) -> float:
 
 def _reading_seconds(run: Run, template: Path, folder: Path, rounds: int) -> list[float]:
     """Seconds in which so many records like that of `run` are read, once a round."""
-    record = dataclasses.asdict(read_record(template, run))
+    record = read_record(template, run)
     runs = [dataclasses.replace(run, seed=seed) for seed in range(RECORDS)]
     for one in runs:
-        path = record_path(folder, one.id)
-        path.parent.mkdir(parents=True)
-        row = record | {"run_id": one.id, "seed": one.seed}
-        path.write_text(json.dumps(row, indent=1), "utf-8")
+        write_record(folder, dataclasses.replace(record, run_id=one.id, seed=one.seed))
     return [_timed(lambda: read_records(folder, runs)) for _ in range(rounds)]
 
 

@@ -26,6 +26,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join([*names[:most], *more])
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says first, or what it is."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def within(name: str, value: float, low: float, high: float = float("inf")) -> None:
     """Raises ValueError unless low <= value <= high (so for NaN too)."""
     if not low <= value <= high:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -54,6 +55,15 @@ def unwritten(path: Path, error: OSError, setting: str) -> OSError:
 def _no_folder(path: Path) -> bool:
     """Whether a file, or a link to nothing, lies where a folder should."""
     return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112, Path.is_dir may raise
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file or folder that does not count out of the way; returns where it lies, the newest of its
+    name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+    return path.replace(aside)
 
 
 def write_text(path: Path, text: str, setting: str = "results") -> None:

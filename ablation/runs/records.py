@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ablation.runs.checks import build, one_of, within
+from ablation.runs.checks import build, first_line, one_of, within
 from ablation.runs.config import RESULTS_VERSION, Run, digest
 from ablation.runs.files import write_json
 
@@ -95,13 +95,9 @@ def write_record(runs: Path, record: Record) -> Path:
     """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
     path = record_path(runs, record.run_id)
     values = dataclasses.asdict(record)
-    write_json(path, values | {"digest": _digest(values)})
+    # So that one that a disk has changed does not pass for a result.
+    write_json(path, values | {"digest": digest(values)})
     return path
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    """Of a record's values, so that one that a disk has changed does not pass for a result."""
-    return digest({name: value for name, value in values.items() if name != "digest"})
 
 
 def read_record(runs: Path, run: Run) -> Record | None:
@@ -121,7 +117,7 @@ def read_record(runs: Path, run: Run) -> Record | None:
         plain = dict(values)
         written = plain.pop("digest", None)  # older records have none
         record = build(Record, plain)
-        if written not in (None, _digest(plain)):
+        if written not in (None, digest(plain)):
             raise ValueError("its digest is of other values")
     except (TypeError, ValueError) as error:
         return _no_record(path, f"is not a whole record of run {run.id} ({error})")
@@ -134,10 +130,9 @@ def read_record(runs: Path, run: Run) -> Record | None:
     return record
 
 
-@lru_cache
 def _no_record(path: Path, reason: str) -> None:
     """Say once why a file does not count."""
-    log.warning("%s %s: it does not count, the run is trained again", path, reason)
+    _said_once(f"{path} {reason}: it does not count, the run is trained again")
 
 
 def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:
@@ -219,7 +214,7 @@ def _rows(path: Path, *_changed: int) -> tuple[Mapping[str, Mapping[str, Any]], 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        return {}, [f"{path} is no archive of records ({str(error).splitlines()[0]})"]
+        return {}, [f"{path} is no archive of records ({first_line(error)})"]
     found, faults = {}, []
     for number, row in enumerate(rows, 1):
         try:

@@ -16,6 +16,7 @@ from ablation.images.batches import normalise
 from ablation.images.cache import choose, decoded
 from ablation.images.splits import Images, resize
 from ablation.runs.arms import Planned
+from ablation.runs.checks import first_line
 from ablation.runs.config import Data, Execution
 from ablation.runs.records import weights_path
 from ablation.train.checkpoints import read_weights
@@ -73,7 +74,7 @@ def maps_of(planned: Planned, execution: Execution) -> Maps | None:
     try:
         net.load_state_dict(read_weights(path))
     except (ValueError, RuntimeError) as error:  # torch's, for those of another network
-        log.warning("no map of %s: %s", planned.label, str(error).split("\n")[0])
+        log.warning("no map of %s: %s", planned.label, first_line(error))
         return None
     images = examples(planned.run.data, execution.cache, planned.run.network.pixels)
     maps, logits = class_activation_maps(net, normalise(images.pixels), images.labels)

@@ -3,7 +3,6 @@ run's, or not as it was written, is set aside and never resumed from."""
 
 import json
 import logging
-import shutil
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,8 @@ import torch
 import xxhash
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from ablation.runs.files import replacing
+from ablation.runs.checks import first_line
+from ablation.runs.files import replacing, set_aside
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, by where a file ends
         raise ValueError(
-            f"{path} holds no weights ({_first_line(error)}); remove it and run the study again"
+            f"{path} holds no weights ({_why(error)}); remove it and run the study again"
         ) from error
 
 
@@ -96,28 +96,20 @@ class Checkpoints(TorchCheckpointIO):
         except FileNotFoundError:
             return None
         except Exception as error:  # a directory, no permission, or what torch raises
-            aside = path.with_name(f"{path.name}.damaged")
             log.warning(
-                "%s is set aside as %s (%s): the run starts from its beginning",
-                *(path, aside.name, _first_line(error)),
+                "%s is set aside as %s.damaged (%s): the run starts from its beginning",
+                *(path, path.name, _why(error)),
             )
-            _set_aside(path, aside)
+            with suppress(OSError):  # gone by now, or in a folder that may only be read
+                set_aside(path)
             return None
         return path
-
-
-def _set_aside(path: Path, aside: Path) -> None:
-    """Move a file or folder out of the way; the newest such is kept."""
-    if aside.is_dir():
-        shutil.rmtree(aside, ignore_errors=True)
-    with suppress(OSError):  # gone by now, or in a folder that may only be read
-        path.replace(aside)
 
 
 def _digest(content: bytes | memoryview) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
-def _first_line(error: BaseException) -> str:
+def _why(error: BaseException) -> str:
     told = error.strerror if isinstance(error, OSError) else None
-    return told or next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return told or first_line(error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.runs.arms import Planned
+from ablation.runs.checks import first_line
 from ablation.runs.config import Execution, digest
 from ablation.runs.records import Record
 
@@ -131,7 +132,7 @@ def begin(execution: Execution, folder: Path, **about: Any) -> "wandb.Run":
             return wandb.init(mode="online", **about)
         except Exception as error:
             log.warning(
-                "W&B is written offline: %s; `make wandb-sync` uploads it later", _first_line(error)
+                "W&B is written offline: %s; `make wandb-sync` uploads it later", first_line(error)
             )
             wandb.teardown()  # else it takes the id for one in use
     return wandb.init(mode="offline", **about)
@@ -213,10 +214,6 @@ def _attempt(action: Callable[[], Any], loss: str) -> bool:
     try:
         action()
     except Exception as error:
-        log.warning("%s: %s; wandb.mode=disabled silences this", loss, _first_line(error))
+        log.warning("%s: %s; wandb.mode=disabled silences this", loss, first_line(error))
         return False
     return True
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
