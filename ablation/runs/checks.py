@@ -83,13 +83,11 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     """`value` as the type `hint` (bool, int, float, str, a mapping, a tuple, or one of these or None); raises
     ValueError naming both. 1e-5 is a number, although YAML 1.1, which wants 1.0e-5, reads a word; infinity
     and NaN are none."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
+    kind, optional, inside = _taken_apart(hint)
+    if value is None and optional:
         return None
-    wanted = next(option for option in options if option is not type(None))
-    kind = typing.get_origin(wanted) or wanted
     if kind is tuple and isinstance(value, list | tuple):
-        return tuple(typed(name, item, typing.get_args(wanted)[0]) for item in value)
+        return tuple(typed(name, item, inside) for item in value)
     if kind in (int, float) and isinstance(value, str) and SCIENTIFIC.fullmatch(value):
         value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -102,6 +100,15 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     if isinstance(value, kind) and kind not in (int, float):
         return value
     raise ValueError(f"{name}={value}: expected {WORDS.get(kind, kind.__name__)}")
+
+
+@lru_cache
+def _taken_apart(hint: Any) -> tuple[Any, bool, Any]:
+    """The class that a value must have, whether None will do, and what a tuple holds."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    wanted = next(option for option in options if option is not type(None))
+    inside = next(iter(typing.get_args(wanted)), None)
+    return typing.get_origin(wanted) or wanted, type(None) in options, inside
 
 
 WORDS = {
