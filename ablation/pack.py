@@ -24,10 +24,10 @@ def show(words: list[str], multirun: bool) -> None:
             f"{wanted.name} has no record below {wanted.execution.runs}; {wanted.through('run')}"
         )
     folder = wanted.results / wanted.name
-    rows = {
-        **read_archive(folder),
-        **{run_id: dataclasses.asdict(record) for run_id, record in done.items()},
-    }
+    before = read_archive(folder)
+    after = {run_id: dataclasses.asdict(record) for run_id, record in done.items()}
+    lost = {run_id for run_id in before.keys() & after if _lost(before[run_id], after[run_id])}
+    rows = {**before, **{run_id: row for run_id, row in after.items() if run_id not in lost}}
     with replacing(path := archive_path(folder), "results") as file:
         write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
@@ -35,6 +35,11 @@ def show(words: list[str], multirun: bool) -> None:
         f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, "
         f"{path.stat().st_size / 1e3:,.0f} kB"
     )
+
+
+def _lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether only the packed record of a run says which images it got right."""
+    return bool(before.get("answers")) and not after["answers"]
 
 
 def _travelling(row: Mapping[str, Any]) -> dict[str, Any]:

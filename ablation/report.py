@@ -52,7 +52,7 @@ def write_tables(
     results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]]
 ) -> list[tuple[str, str]]:
     """All but the figures, of a plan with records; returns (title, where it lies)."""
-    write_text(results.folder / "runs.csv", as_csv(results.frame, None))
+    write_text(results.folder / "runs.csv", as_csv(results.frame.drop(columns="answers"), None))
     lines = write_findings(results) + write_fitted(results)
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)

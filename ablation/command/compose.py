@@ -286,6 +286,7 @@ def execution(cfg: DictConfig) -> Execution:
             "wandb": str(cfg.wandb.mode),
             "project": str(cfg.wandb.project),
             "keep_weights": cfg.keep_weights,
+            "keep_bits": cfg.keep_bits,
             "devices": cfg.devices,
             "gpu_memory": cfg.gpu_memory,
             "resident": cfg.resident,

@@ -3,7 +3,7 @@ resolution."""
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ablation.images.cache import choose, decoded
+from ablation.runs.answers import images_key
 from ablation.runs.config import Data
 
 CPU = torch.device("cpu")
@@ -102,12 +103,14 @@ class Streamed:
 @dataclass(frozen=True)
 class Splits:
     """train; validation, held out of train for every choice; evaluation, None unless asked for. digest: of
-    the decoded source."""
+    the decoded source; keys: which images of it a split that is
+    measured whole holds, by its name."""
 
     train: Images | Streamed
     validation: Images | Streamed
     evaluation: Images | Streamed | None
     digest: str
+    keys: Mapping[str, str]
 
 
 def load(
@@ -143,7 +146,10 @@ def load(
         )
         splits[name] = Images(*stored[torch.arange(len(rows))]) if held else stored
     about = json.loads((folder / "about.json").read_text())
-    return Splits(splits["train"], splits["validation"], splits.get("evaluation"), about["digest"])
+    measured = [name for name in chosen if name != "train"]
+    keys = {name: images_key(about["digest"], chosen[name][1]) for name in measured}
+    evaluation = splits.get("evaluation")
+    return Splits(splits["train"], splits["validation"], evaluation, about["digest"], keys)
 
 
 def _labels(folder: Path, source: str, rows: np.ndarray) -> Tensor:

@@ -152,7 +152,7 @@ def _macs(arm: Entrant) -> int:
 def scopes(frame: pd.DataFrame) -> list[Scope]:
     """The parts of a frame that are asked each by itself. The baseline belongs to both kinds of cost."""
     runs, places = sample(frame)
-    points = replace(runs, values=100 * runs.values)
+    points = replace(runs, values=100 * runs.values, images=runs.images and runs.images.scaled(100))
     parts = []
     for (baseline, setting), rows in _arms(frame, places).groupby(
         ["baseline", "setting"], sort=False

@@ -1,5 +1,5 @@
-"""Contrasts between networks over seeds: estimates, t intervals, tests, power. The seed is the unit of
-replication.
+"""Contrasts between networks: estimates, t intervals, tests, power. The unit of replication is the seed, and
+where it is known which images a run got right, the image, too.
 
 Arrays may carry leading axes: one sample is the common case, thousands of simulated ones the test of it
 (ablation.judge.simulate).
@@ -7,7 +7,7 @@ Arrays may carry leading axes: one sample is the common case, thousands of simul
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,9 @@ class Estimate:
     """Contrasts with standard error and degrees of freedom, arrays of one shape; n: runs of the least
     replicated network; paired: whether the seeds' own shifts drop out.
 
-    error and freedom are NaN where there is no variance to judge by, effect too where a network has no run.
+    seeds: error and freedom over other seeds on these images. error, freedom: where images is set, over other
+    seeds and other images of the kind, or over seeds alone where that interval is the wider; else the same as
+    seeds. All are NaN where there is no variance to judge by, effect too where a network has no run.
     """
 
     effect: Floats
@@ -43,10 +45,17 @@ class Estimate:
     freedom: Floats
     n: int
     paired: bool
+    seeds: tuple[Floats, Floats]
+    images: bool = False
 
     def bounds(self, level: float = LEVEL) -> tuple[Floats, Floats]:
-        """The two-sided t interval."""
-        half = stats.t.ppf((1 + level) / 2, self.freedom) * self.error
+        """The two-sided t interval, over images too where they are known."""
+        half = half_width(self.error, self.freedom, level)
+        return self.effect - half, self.effect + half
+
+    def bounds_over_seeds(self, level: float = LEVEL) -> tuple[Floats, Floats]:
+        """The two-sided t interval over other seeds on these images."""
+        half = half_width(*self.seeds, level)
         return self.effect - half, self.effect + half
 
     @property
@@ -58,6 +67,43 @@ class Estimate:
         """p value of an effect as large as the margin, the larger of two one-sided tests (Schuirmann 1987);
         small says equivalent."""
         return stats.t.sf((margin - np.abs(self.effect)) / self.error, self.freedom)
+
+
+def half_width(error: Floats, freedom: Floats, level: float = LEVEL) -> Floats:
+    """Of a two-sided t interval."""
+    return stats.t.ppf((1 + level) / 2, freedom) * error
+
+
+@dataclass(frozen=True)
+class Images:
+    """How answers (right or wrong) of runs go together over images. covariance (..., runs, runs): in squared
+    units of the values, NaN between runs that were not measured on the same images; counts (runs,): of images
+    of each run, 0 where it is not known which it got right."""
+
+    covariance: Floats
+    counts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, answers: Sequence[tuple[str, NDArray[np.bool_]] | None]) -> "Images":
+        """From what each run got right: which images, by name, and right or wrong (images,); None where that
+        is not known."""
+        covariance = np.full((len(answers), len(answers)), np.nan)
+        names = [each[0] if each else None for each in answers]
+        for name in dict.fromkeys(filter(None, names)):
+            own = [run for run, other in enumerate(names) if other == name]
+            right = np.stack([each[1] for each in answers if each and each[0] == name])
+            covariance[np.ix_(own, own)] = covariances(right.astype(float))
+        return cls(covariance, np.array([len(each[1]) if each else 0 for each in answers], int))
+
+    def scaled(self, factor: float) -> "Images":
+        """The same of values in other units."""
+        return replace(self, covariance=factor**2 * self.covariance)
+
+
+def covariances(values: Floats) -> Floats:
+    """Of rows (..., runs, images) over their images: (..., runs, runs)."""
+    centred = values - values.mean(-1, keepdims=True)
+    return centred @ np.swapaxes(centred, -1, -2) / (values.shape[-1] - 1)
 
 
 @dataclass(frozen=True)
@@ -79,12 +125,18 @@ class Sample:
     where it shows none), with
       Welch and Satterthwaite's degrees of freedom. A common shift stays in these variances: such
       intervals are rather too wide.
+
+    All that speaks of other seeds on these images. images are a second, crossed factor: the variance of a
+    contrast is then that over seeds plus that over images less what both contain, the residual of the table
+    seeds x images, and at least the larger of the two (the two-way random model with one observation a cell;
+    Satterthwaite's freedom over the three mean squares).
     """
 
     values: Floats
     networks: NDArray[np.intp]
     seeds: NDArray[np.intp]
     count: int  # of networks; those without a run have no effect
+    images: Images | None = None
 
     def contrast(self, weights: Floats) -> Estimate:
         """The sum of `weights` (count,) x the networks' values."""
@@ -100,13 +152,12 @@ class Sample:
         variance = np.where(self.unequal, own, spread * squares.sum())
         known = variance > self._nothing
         error = np.sqrt(np.where(known, variance, np.nan))
-        return Estimate(
-            self.values @ shares,
-            error,
-            np.where(known, np.where(self.unequal, own_freedom, freedom), np.nan),
-            n,
-            paired,
-        )
+        freedom = np.where(known, np.where(self.unequal, own_freedom, freedom), np.nan)
+        effect = self.values @ shares
+        seeds = error, freedom
+        if not self._same_images(shares):
+            return Estimate(effect, error, freedom, n, paired, seeds)
+        return Estimate(effect, *self._over_images(shares, error, freedom), n, paired, seeds, True)
 
     def mean(self, network: int) -> Estimate:
         """The mean of one network over its seeds."""
@@ -223,6 +274,55 @@ class Sample:
         if self._squares[3] > 0 and np.allclose(shares @ self._design, wanted):
             return shares, True
         return (weights / np.maximum(self.runs, 1))[self.networks], False
+
+    def _same_images(self, shares: Floats) -> bool:
+        """Whether it is known of all runs that a contrast uses which of the same images they got right."""
+        if self.images is None:
+            return False
+        used = np.flatnonzero(shares)
+        between = self.images.covariance[..., used, :][..., used]
+        return bool(used.size) and not np.isnan(between).any()
+
+    def _over_images(self, shares: Floats, error: Floats, freedom: Floats) -> tuple[Floats, Floats]:
+        """Error and freedom of a contrast over seeds and images, from those over seeds."""
+        assert self.images is not None
+        used = np.flatnonzero(shares)
+        between = self.images.covariance[..., used, :][..., used]
+        count = int(self.images.counts[used[0]])
+        over_images = _quadratic(shares[used], between) / count
+        parts = self._residuals(shares)[:, used]
+        both = sum(_quadratic(part, between) for part in parts) / count
+        over_seeds = np.square(error)
+        total = np.maximum(over_seeds + over_images - both, np.maximum(over_seeds, over_images))
+        crossed = max(len(parts) - 1, 1) * (count - 1)
+        squares = (
+            np.square(over_seeds) / freedom
+            + np.square(over_images) / (count - 1)
+            + np.square(both) / crossed
+        )
+        wider = np.sqrt(total), np.square(total) / squares
+        over_both = half_width(*wider) >= half_width(error, freedom)
+        return np.where(over_both, wider[0], error), np.where(over_both, wider[1], freedom)
+
+    def _residuals(self, shares: Floats) -> Floats:
+        """What each seed's runs contribute to a contrast once its networks' own answers are taken out (seeds,
+        runs): squared over images, they estimate what varies with seed and image together.
+
+        A network with one run tells nothing of that.
+        """
+        used = shares != 0
+        runs = np.bincount(self.networks[used], minlength=self.count)
+        repeated = runs[self.networks] > 1
+        size = np.maximum(runs, 2)[self.networks]
+        weighted = np.where(used & repeated, shares * np.sqrt(size / (size - 1)), 0.0)
+        by_seed = (self.seeds == np.unique(self.seeds[used])[:, None]) * weighted
+        of_network = by_seed @ self._indicators
+        return by_seed - np.where(used, (of_network / np.maximum(runs, 1))[:, self.networks], 0.0)
+
+
+def _quadratic(weights: Floats, matrix: Floats) -> Floats:
+    """weights (n,) x matrix (..., n, n) x weights."""
+    return (matrix @ weights) @ weights
 
 
 def _satterthwaite(parts: Floats, freedoms: NDArray[np.number]) -> tuple[Floats, Floats]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from ablation.judge.contrasts import Sample
+from ablation.judge.contrasts import Images, Sample
+from ablation.runs.answers import unpacked
 from ablation.runs.arms import Planned, names_a_rule
 from ablation.runs.measurements import Measurement, step_key
 from ablation.runs.records import Record
@@ -23,6 +24,7 @@ MEASURED = (
     "device",
     "status",
 )
+OF_A_RUN = (*MEASURED, "answers", "seed", "run_id")  # columns that differ between seeds
 ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
@@ -34,7 +36,8 @@ def frame(
 ) -> pd.DataFrame:
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
-    A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
+    A run that several rules share appears once for each. answers: which images of that split it got right
+    (ablation.runs.answers), None where its record does not say. accuracy is that of the evaluation split, or of
     validation where a study keeps that split closed; the column `split` says which. Parts of a study that
     differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so that they
     are never averaged together.
@@ -53,6 +56,7 @@ def frame(
         }
         row |= {name: getattr(record, name) if record else None for name in MEASURED}
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
+        row["answers"] = record.answers.get(row["split"]) if record else None
         row["status"] = record.status if record else "missing"
         if measured:
             row |= {
@@ -95,9 +99,17 @@ def sample(table: pd.DataFrame) -> tuple[Sample, pd.Series]:
     runs = table.drop_duplicates("run_id").dropna(subset="accuracy")
     networks = runs["run_id"].map(places).to_numpy(int)
     seeds = pd.factorize(runs["seed"])[0]
-    return Sample(runs["accuracy"].to_numpy(float), networks, seeds, len(arms)), table[
-        "run_id"
-    ].map(places)
+    accuracies = runs["accuracy"].to_numpy(float)
+    found = Sample(accuracies, networks, seeds, len(arms), _images(runs))
+    return found, table["run_id"].map(places)
+
+
+def _images(runs: pd.DataFrame) -> Images | None:
+    """What runs got right, None where none of them says."""
+    if "answers" not in runs or runs["answers"].isna().all():
+        return None
+    answers = [each if isinstance(each, Mapping) else None for each in runs["answers"]]
+    return Images.of([each and (each["images"], unpacked(each)) for each in answers])
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,9 +125,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         mean = runs.mean(places[group.index[0]])
         low, high = (float(np.clip(bound, 0, 1)) for bound in mean.bounds())
         statuses = group["status"].value_counts()
-        fixed = group.iloc[0][
-            [name for name in table.columns if name not in (*MEASURED, "seed", "run_id")]
-        ].to_dict()
+        fixed = group.iloc[0][[name for name in table.columns if name not in OF_A_RUN]].to_dict()
         counts = {name: int(statuses.get(name, 0)) for name in ("diverged", "missing")}
         rows.append(
             fixed | {"mean": float(mean.effect), "low": low, "high": high, "n": mean.n} | counts

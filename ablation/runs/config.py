@@ -242,7 +242,8 @@ class Execution:
     gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
     resident: images in the memory of the device; None where they take at most a quarter of it, else they are
     streamed. wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt,
-    what was evaluated, beside the record.
+    what was evaluated, beside the record. keep_bits: train a done run once more where its record does not
+    say which images it got right.
     """
 
     runs: Path
@@ -252,6 +253,7 @@ class Execution:
     wandb: str = "offline"
     project: str = "ablation"
     keep_weights: bool = False
+    keep_bits: bool = False
     devices: int = 1
     gpu_memory: float | None = None
     resident: bool | None = None

@@ -4,13 +4,15 @@ may stand for many of them."""
 import dataclasses
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ablation.runs.answers import unpacked
 from ablation.runs.checks import build, first_line, one_of, within
 from ablation.runs.config import RESULTS_VERSION, Run, digest
 from ablation.runs.files import write_json
@@ -27,7 +29,9 @@ class Record:
     train_accuracy (unaugmented sample): fractions of 1, at the final epoch. *_loss: mean cross-entropy.
     seconds: training without loading; images_per_second: training throughput; peak_memory: bytes (of one
     device). devices: over which the run was split; threads: of each process on the CPU. depth, width,
-    resolution: realised coefficients; cost: how they were asked for, nominal or matched.
+    resolution: realised coefficients; cost: how they were asked for, nominal or matched. answers: which
+    images of the validation and the evaluation split it got right (see ablation.runs.answers); records of
+    earlier versions have none.
     """
 
     run_id: str
@@ -61,6 +65,7 @@ class Record:
     finished: str = ""
     results_version: int = RESULTS_VERSION
     devices: int = 1
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         one_of("status", self.status, ("done", "diverged"))
@@ -69,11 +74,24 @@ class Record:
                 within(name, getattr(self, name), 0, 1)
         for name in ("macs", "params", "seconds", "total_seconds"):
             within(name, getattr(self, name), 0, sys.float_info.max)
+        for split, name in SPLITS.items():
+            if split in self.answers:
+                _agrees(name, getattr(self, name), self.answers[split])
 
     @property
     def reported(self) -> float:
         """The accuracy to show: on the evaluation split, or on validation where that split stayed closed."""
         return self.val_accuracy if self.accuracy is None else self.accuracy
+
+
+SPLITS = {"evaluation": "accuracy", "validation": "val_accuracy"}  # with answers, and the field
+
+
+def _agrees(name: str, accuracy: float | None, answers: Mapping[str, Any]) -> None:
+    """Raises ValueError where the answers are those of another accuracy."""
+    found = unpacked(answers).mean()
+    if accuracy is None or not math.isclose(found, accuracy, abs_tol=1e-6):
+        raise ValueError(f"{name}={accuracy}: its answers give {found:.6g}")
 
 
 def record_path(runs: Path, run_id: str) -> Path:
@@ -102,17 +120,44 @@ def write_record(runs: Path, record: Record) -> Path:
 
 def read_record(runs: Path, run: Run) -> Record | None:
     """The record of `run`, None where it has none; a file that is cut short, or is no record of this run, is
-    named in one line and is none."""
+    named in one line and is none.
+
+    A run that leaves the evaluation split closed is served by the same run with that split opened, of which
+    it is told only what it would have seen: neither training nor validation depend on it.
+    """
+    own = _own_record(runs, run)
+    if own or run.evaluate:
+        return own
+    opened = _own_record(runs, replace(run, evaluate=True))
+    return opened and _closed(opened, run.id)
+
+
+def _closed(record: Record, run_id: str) -> Record:
+    """A record as it would be had the evaluation split stayed closed."""
+    validated = {name: each for name, each in record.answers.items() if name == "validation"}
+    return replace(record, run_id=run_id, accuracy=None, loss=None, answers=validated)
+
+
+def _own_record(runs: Path, run: Run) -> Record | None:
     path = record_path(runs, run.id)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        values = _archived(runs).get(run.id)
-        path = archive_path(runs)
-        if values is None:
-            return None
+        return _record(archive_path(runs), _archived(runs).get(run.id), run)
     except (OSError, ValueError, RecursionError) as error:
         return _no_record(path, f"is not a whole record ({error})")
+    record = _record(path, values, run)
+    if record and not record.answers:
+        archived = _record(archive_path(runs), _archived(runs).get(run.id), run)
+        return archived if archived and archived.answers else record
+    return record
+
+
+def _record(path: Path, values: Mapping[str, Any] | None, run: Run) -> Record | None:
+    """Plain values that were read from a file as the record of `run`; None, said once, where they are
+    not."""
+    if values is None:
+        return None
     try:
         plain = dict(values)
         written = plain.pop("digest", None)  # older records have none
@@ -144,7 +189,7 @@ def read_records(runs: Path, wanted: Iterable[Run]) -> dict[str, Record]:
     return found
 
 
-NESTED = ("config", "history", "versions")  # columns of JSON; all others are plain
+NESTED = ("config", "history", "versions", "answers")  # columns of JSON; all others are plain
 
 
 def archive_path(runs: Path) -> Path:
@@ -165,13 +210,13 @@ def write_archive(file: BinaryIO, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A record whose nested values are JSON."""
-    nested = {name: json.dumps(row[name], sort_keys=True) for name in NESTED}
+    nested = {name: json.dumps(row.get(name, {}), sort_keys=True) for name in NESTED}
     return dict(row) | nested
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
     """The other way round."""
-    return row | {name: json.loads(row[name]) for name in NESTED}
+    return row | {name: json.loads(row[name]) for name in NESTED if name in row}
 
 
 def read_archive(runs: Path) -> Mapping[str, Mapping[str, Any]]:

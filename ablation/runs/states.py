@@ -54,10 +54,11 @@ class State:
 
 
 def finished(execution: Execution, run: Run) -> Record | None:
-    """The record of a run that needs no training: it has one and, where weights are to be kept, its weights
-    lie beside it."""
+    """The record of a run that needs no training: it has one and, where weights or answers are to be kept,
+    has them."""
     kept = not execution.keep_weights or weights_path(execution.runs, run.id).exists()
-    return read_record(execution.runs, run) if kept else None
+    record = read_record(execution.runs, run) if kept else None
+    return None if record and execution.keep_bits and not record.answers else record
 
 
 def all_finished(execution: Execution, wanted: Iterable[Run]) -> dict[str, Record]:

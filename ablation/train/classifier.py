@@ -7,9 +7,11 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from torch import Tensor, distributed, nn
 
@@ -172,24 +174,32 @@ class GiveSignalsBack(Callback):
             signal.signal(number, handler)
 
 
-@torch.inference_mode()
 def measure(
     net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None
 ) -> tuple[float, float]:
-    """(accuracy as a fraction, mean cross-entropy) of a network in evaluation mode; its training mode is
-    restored.
+    """(accuracy as a fraction, mean cross-entropy) of a network, as `answers` finds them."""
+    right, loss = answers(net, images, precision, batch)
+    return right.mean().item(), loss
+
+
+@torch.inference_mode()
+def answers(
+    net: nn.Module, images: Images | Streamed, precision: str = "fp32", batch: int | None = None
+) -> tuple[NDArray[np.bool_], float]:
+    """(right or wrong for each image (N,), in the order of the rows; mean cross-entropy) of a network in
+    evaluation mode; its training mode is restored.
 
     batch: images at once; None for what suits the device.
     """
     batch = batch or AT_ONCE[images.device.type]
     was_training = net.training
     net.eval()
-    right = torch.zeros((), device=images.device)
+    right = []
     loss = torch.zeros((), device=images.device)
     for pixels, labels in images.batches(torch.arange(len(images)), batch):
         with torch.autocast(labels.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = net(normalise(pixels)).float()
-        right += (logits.argmax(1) == labels).sum()
+        right.append(logits.argmax(1) == labels)
         loss += F.cross_entropy(logits, labels, reduction="sum")
     net.train(was_training)
-    return right.item() / len(images), loss.item() / len(images)
+    return torch.cat(right).cpu().numpy(), loss.item() / len(images)

@@ -25,13 +25,14 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from ablation.images.batches import Batches
 from ablation.images.cache import check_digest
 from ablation.images.splits import Splits, load
+from ablation.runs.answers import packed
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution, Run
 from ablation.runs.records import Record, checkpoint_path, weights_path, write_record
 from ablation.runs.states import finished, hold
 from ablation.theory.cost import cost
 from ablation.train.checkpoints import Checkpoints, save
-from ablation.train.classifier import Averaging, Classifier, GiveSignalsBack, measure, synchronised
+from ablation.train.classifier import Averaging, Classifier, GiveSignalsBack, answers, synchronised
 from ablation.train.devices import (
     Place,
     device_name,
@@ -185,11 +186,12 @@ def _train(
         trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     # Not the module's: a run resumed after its last epoch never gets the averages back.
     net = (averaging.network if averaging else net).to(device)
-    images = {"val": validation, "train": train.head(len(validation))}
+    images = {"validation": validation, "train": train.head(len(validation))}
     if splits.evaluation is not None:
         images["evaluation"] = splits.evaluation.to(device)
-    final = {name: measure(net, each, recipe.precision) for name, each in images.items()}
-    watch.finish(final["val"])
+    found = {name: answers(net, each, recipe.precision) for name, each in images.items()}
+    final = {name: (right.mean().item(), loss) for name, (right, loss) in found.items()}
+    watch.finish(final["validation"])
     if execution.keep_weights and place.first:
         save(net.state_dict(), weights_path(execution.runs, run.id))
     return record_of(
@@ -204,6 +206,7 @@ def _train(
         devices=len(place.devices),
         threads=execution.threads,
         data_digest=splits.digest,
+        answers={name: packed(found[name][0], key) for name, key in splits.keys.items()},
     )
 
 
@@ -250,7 +253,7 @@ def record_of(
     run, real = planned.run, planned.point.realised
     counted = cost(run.network)
     accuracy, loss = final.get("evaluation", (None, None))
-    val_accuracy, val_loss = final["val"]
+    val_accuracy, val_loss = final["validation"]
     train_accuracy, train_loss = final["train"]
     return Record(
         run_id=run.id,
