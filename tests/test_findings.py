@@ -2,25 +2,31 @@
 are."""
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ablation.judge.claims import CLAIMS, COMPOUND, scopes
+from ablation.judge.contrasts import half_width
 from ablation.judge.findings import (
     CONTRADICTED,
     EQUIVALENT,
     INCONCLUSIVE,
+    MEASURED,
     NO_VERDICT,
+    NOT_THE_RULE,
     SUPPORTED,
     Finding,
     judge,
     table,
 )
-from ablation.judge.frame import frame
-from ablation.judge.simulate import WORLDS, World, drawn, measured, study, verdicts_on
+from ablation.judge.frame import frame, sample
+from ablation.judge.simulate import WORLDS, World, coverage, drawn, measured, study, verdicts_on
+from ablation.runs.answers import packed, unpacked
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.drawing import style
 from ablation.show.forest import forest_figure
@@ -94,11 +100,17 @@ def test_a_truth_like_the_papers_is_supported_and_its_opposite_contradicted() ->
         == set(verdicts(found, "diminishing").values())
         == {SUPPORTED}
     )
-    pairs = [f"compound against {rule} at {times}x" for times in (2, 4) for rule in FOUR[:3]]
-    assert list(verdicts(found, "compound")) == [*pairs, "compound against all of them at 4x"]
-    assert set(verdicts(found, "compound").values()) == {SUPPORTED}
+    rivals = (*FOUR[:3], "all of them")
+    # At twice the cost compound is a block and four pixels, and no width.
+    assert verdicts(found, "compound") == {
+        f"compound against {rule} at {times}x": verdict
+        for times, verdict in ((2, NOT_THE_RULE), (4, SUPPORTED))
+        for rule in rivals
+    }
+    assert "24 degrees off" in one(found, "compound", "compound against width at 2x").note
     against = judge(QUICK.assign(accuracy=1 - QUICK["accuracy"]))
-    assert {finding.verdict for finding in against if finding.unit != "x"} == {CONTRADICTED}
+    told = [each for each in against if each.unit != "x" and not math.isnan(each.effect)]
+    assert {each.verdict for each in told if " at 2x" not in each.subject} == {CONTRADICTED}
 
 
 def test_effects_are_differences_of_means_in_points_per_counted_doubling() -> None:
@@ -124,19 +136,16 @@ def test_equal_rules_are_equivalent_and_few_noisy_seeds_say_how_many_would_settl
     def flat(entry: Planned) -> float:
         return 0.6
 
-    assert set(verdicts(judge(measure(plan(arms()), flat)), "compound").values()) == {EQUIVALENT}
-    noisy = [
-        finding
-        for finding in judge(measure(plan(arms()), flat, noise=0.02))
-        if finding.claim == "compound"
-    ]
+    def ahead(noise: float, margin: float = 0.5) -> list[Finding]:
+        found = judge(measure(plan(arms()), flat, noise), margin)
+        return [each for each in found if each.claim == "compound" and "at 4x" in each.subject]
+
+    assert {finding.verdict for finding in ahead(NOISE)} == {EQUIVALENT}
+    noisy = ahead(0.02)
     assert {finding.verdict for finding in noisy} == {INCONCLUSIVE}
-    assert all(finding.seeds > 4 for finding in noisy)
-    assert {
-        finding.verdict
-        for finding in judge(measure(plan(arms()), flat, noise=0.02), margin=20)
-        if finding.claim == "compound"
-    } == {EQUIVALENT}
+    assert all(4 < finding.fewest <= finding.seeds <= finding.most for finding in noisy)
+    assert all("equivalence within 0.5 is out of reach" in each.note for each in noisy[:-1])
+    assert {finding.verdict for finding in ahead(0.02, margin=20)} == {EQUIVALENT}
 
 
 def test_a_shared_run_counts_once_even_where_some_arms_ask_for_fewer_seeds() -> None:
@@ -149,12 +158,11 @@ def test_a_shared_run_counts_once_even_where_some_arms_ask_for_fewer_seeds() -> 
 
 
 def test_one_seed_gives_no_interval_and_no_verdict_and_says_so() -> None:
-    found = [
-        finding for finding in judge(measure(plan(arms(), seeds=1), concave)) if finding.unit != "x"
-    ]
+    judged = judge(measure(plan(arms(), seeds=1), concave))
+    found = [each for each in judged if each.unit != "x" and not math.isnan(each.effect)]
     assert found
     for finding in found:
-        assert finding.verdict == NO_VERDICT
+        assert finding.verdict == (NOT_THE_RULE if "at 2x" in finding.subject else NO_VERDICT)
         assert "one seed: no interval" in finding.note
         assert math.isnan(finding.low) and math.isfinite(finding.effect)
 
@@ -210,38 +218,66 @@ def test_networks_of_unequal_cost_are_not_compared() -> None:
     assert math.isnan(unequal.effect)
 
 
-def balance(width_pays: Callable[[float, float], float]) -> pd.DataFrame:
-    """Width 1 to 2 under four depths and resolutions."""
-    rows = [
-        Coefficients(d, w, r)
-        for d, r in ((1, 1), (1, 1.25), (2, 1), (2, 1.25))
-        for w in (1, 2**0.5, 2)
+def lines(truth: Callable[[float, float], float], widths: Sequence[float]) -> pd.DataFrame:
+    """Width under four depths and resolutions, where d = r = 1 has these widths and the others go to 2;
+    truth: of the network's MACs over the baseline's, and how much deeper or larger it is."""
+    more = [
+        Coefficients(d, w, r) for d, r in ((1, 1.25), (2, 1), (2, 1.25)) for w in (1, 2**0.5, 2)
     ]
+    rows = [*(Coefficients(1, w, 1) for w in widths), *more]
     planned = plan([Arm("coefficients", "nominal", coefficients=row) for row in rows])
-    return measure(
-        planned,
-        lambda entry: (
-            0.5
-            + math.log2(entry.arm.coefficients.width)
-            * width_pays(entry.arm.coefficients.depth, entry.arm.coefficients.resolution)
-        ),
-    )
+    base = cost(planned[0].run.network).macs
+
+    def accuracy(entry: Planned) -> float:
+        own = entry.arm.coefficients
+        return truth(cost(entry.run.network).macs / base, own.depth * own.resolution)
+
+    return measure(planned, accuracy)
 
 
-def test_balance_is_a_difference_of_width_gains() -> None:
-    found = judge(
-        balance(lambda depth, resolution: 0.02 + 0.03 * (depth == 2) - 0.02 * (resolution > 1))
-    )
-    effects = {
-        finding.subject: (round(finding.effect), finding.verdict)
-        for finding in found
-        if finding.claim == "balance"
+def test_balance_compares_lines_at_equal_cost() -> None:
+    """Every line gains alike with cost, and 0.3, 2 and -1 points lie between them: what each starts from says
+    nothing of that."""
+
+    def parallel(times: float, more: float) -> float:
+        return 0.5 + 0.02 * math.log2(times) + {1: 0, 1.25: 0.003, 2: 0.02, 2.5: -0.01}[more]
+
+    found = judge(lines(parallel, (1, 2**0.5, 2, 3, 4.25)))
+    balance = [finding for finding in found if finding.claim == "balance"]
+    assert [each.effect for each in balance] == pytest.approx([0.3, 2, -1], abs=0.15)
+    assert {each.subject: each.verdict for each in balance} == {
+        "width at d=1, r=1.25 against d=1, r=1": SUPPORTED,
+        "width at d=2, r=1 against d=1, r=1": SUPPORTED,
+        "width at d=2, r=1.25 against d=1, r=1": CONTRADICTED,
     }
-    assert effects == {
-        "width at d=1, r=1.25 against d=1, r=1": (-2, CONTRADICTED),
-        "width at d=2, r=1 against d=1, r=1": (3, SUPPORTED),
-        "width at d=2, r=1.25 against d=1, r=1": (1, SUPPORTED),
-    }
+    assert "within the margin" in balance[0].note
+
+
+def test_what_a_straight_line_between_networks_favours_is_bounded() -> None:
+    """One concave curve for all lines: the truth is 0, and the effect is what the chord leaves below the
+    curve, less than the bound that the finding names."""
+
+    def curve(times: float, more: float) -> float:
+        return 0.8 - 0.3 / times
+
+    found = judge(measure_exactly(lines(curve, (1, 2, 3, 4.25)), curve))
+    for finding in (each for each in found if each.claim == "balance"):
+        [bound] = re.findall(r"at most ([\d.]+) higher", finding.note)
+        assert 0 < finding.effect <= float(bound) + 0.005
+
+
+def measure_exactly(rows: pd.DataFrame, truth: Callable[[float, float], float]) -> pd.DataFrame:
+    """The same with next to no noise."""
+    times = rows["macs"] / rows["macs"].min()
+    return rows.assign(accuracy=times.map(lambda each: truth(each, 1)) + 1e-6 * rows["seed"])
+
+
+def test_lines_that_do_not_overlap_in_cost_are_not_compared() -> None:
+    found = judge(lines(lambda times, more: 0.5, (1, 1.2)))
+    balance = [finding for finding in found if finding.claim == "balance"]
+    assert len(balance) == 3
+    for finding in balance:
+        assert finding.verdict == NO_VERDICT and "do not overlap in cost" in finding.note
 
 
 def test_explicit_coefficients_of_one_dimension_are_judged_like_a_rule() -> None:
@@ -305,7 +341,15 @@ def test_several_baselines_must_all_agree() -> None:
     assert verdicts(found, "baselines") == {
         "improves: mini, other": SUPPORTED,
         "compound: mini, other": CONTRADICTED,
+        "improves: width": EQUIVALENT,
+        "improves: depth": EQUIVALENT,
+        "improves: resolution": EQUIVALENT,
+        **{f"compound against {rule} at 4x": CONTRADICTED for rule in FOUR[:3]},
+        **{f"compound against {rule} at 2x": NOT_THE_RULE for rule in FOUR[:3]},
     }
+    differs = one(found, "baselines", "compound against width at 4x")
+    assert differs.baseline == "other against mini"
+    assert differs.effect == pytest.approx(-3, abs=0.3)
     worst = one(found, "baselines", "compound: mini, other")
     assert (worst.baseline, worst.note.split(";")[0]) == (
         "all",
@@ -357,12 +401,8 @@ def test_costs_are_exact_ratios_without_an_interval() -> None:
     }
     finding = one(found, "costs", "activations at 4x")
     assert finding.effect == pytest.approx(max(activations.values()) / min(activations.values()))
-    assert (
-        finding.verdict == CONTRADICTED
-        and math.isnan(finding.low)
-        and "counted, so no interval" in finding.note
-    )
-    assert one(found, "costs", "training FLOPs of an image at 4x").verdict == SUPPORTED
+    assert finding.verdict == MEASURED and math.isnan(finding.low)
+    assert "counted, so no interval" in finding.note
     assert not any("time" in finding.subject for finding in found)
     seconds = QUICK["macs"] * np.where(QUICK["rule"] == "depth", 2.0, 1.0)
     timed = one(
@@ -370,11 +410,227 @@ def test_costs_are_exact_ratios_without_an_interval() -> None:
         "costs",
         "time of a training step at 4x",
     )
-    assert (
-        timed.verdict == CONTRADICTED
-        and timed.effect > 1.9
-        and "a median on a GPU, so no interval" in timed.note
+    assert timed.effect > 1.9 and "a median on a GPU, so no interval" in timed.note
+
+
+# ---------------------------------------------------------------- what is asked of several networks
+
+
+def at_costs(lead: Mapping[float, float], rules: Sequence[str] = FOUR) -> pd.DataFrame:
+    """Rules at 1, 4 and 8 times the cost, where all gain 2 points a doubling and compound `lead` more."""
+
+    def accuracy(entry: Planned) -> float:
+        phi = entry.arm.phi or 0
+        return 0.5 + 0.02 * phi + lead.get(phi, 0.0) * (entry.arm.name == rules[-1])
+
+    return measure(plan(arms(rules, (0, 2, 3))), accuracy)
+
+
+def test_a_gain_that_holds_up_is_told_from_a_lead_that_stays() -> None:
+    growing = judge(at_costs({2: 0.01, 3: 0.03}))
+    subject = "compound's gain against all of theirs, 4x to 8x"
+    gains = {
+        name.removeprefix("compound's gain against "): verdict
+        for name, verdict in verdicts(growing, "sustained").items()
+    }
+    assert gains == {
+        **{f"{rule}'s, 4x to 8x": SUPPORTED for rule in FOUR[:3]},
+        "all of theirs, 4x to 8x": SUPPORTED,
+    }
+    assert one(growing, "sustained", subject).effect == pytest.approx(2, abs=0.3)
+    level = judge(at_costs({2: 0.03, 3: 0.03}))
+    assert one(level, "compound", "compound against all of them at 8x").verdict == SUPPORTED
+    assert one(level, "sustained", subject).verdict == EQUIVALENT
+    [none] = [finding for finding in judge(QUICK) if finding.claim == "sustained"]
+    assert none.verdict == NO_VERDICT and "two costs with every rule in its direction" in none.note
+
+
+def test_diminishing_must_hold_in_points_and_in_log_error() -> None:
+    """Errors that halve with every doubling fall less and less in points, and as fast as ever in their
+    logarithm."""
+    halving = measure(plan(arms()), lambda entry: 1 - 0.4 * 0.5 ** (entry.arm.phi or 0))
+    width = one(judge(halving), "diminishing", "width")
+    assert width.verdict == INCONCLUSIVE and width.effect == pytest.approx(10, abs=1)
+    assert "in log error" in width.note and "by itself inconclusive" in width.note
+    assert one(judge(QUICK), "diminishing", "width").verdict == SUPPORTED
+
+
+def test_all_doublings_count_towards_diminishing() -> None:
+    """A parabola in doublings has gains that fall by the same at every step: here by 1 point a doubling, over
+    two doublings from the middle of the first to that of the last."""
+
+    def parabola(entry: Planned) -> float:
+        doublings = math.log2(cost(entry.run.network).macs / cost(MINI.network).macs)
+        return 0.5 + 0.04 * doublings - 0.005 * doublings**2
+
+    planned = plan(arms(("width",), (0, 1, 2, 3)))
+    width = one(judge(measure(planned, parabola, noise=1e-5)), "diminishing", "width")
+    assert width.effect == pytest.approx(2, abs=0.05)
+
+
+def test_a_rival_that_wins_does_not_silence_the_others() -> None:
+    """Width is ahead of compound at the largest cost; depth and resolution are tested on, to the smaller
+    ones."""
+
+    def accuracy(entry: Planned) -> float:
+        phi = entry.arm.phi or 0
+        own = {"compound": 0.02, "width": 0.04}.get(entry.arm.name, 0.0)
+        return 0.5 + own * (phi > 0) - 0.03 * (entry.arm.name == "width" and phi == 2)
+
+    found = verdicts(judge(measure(plan(arms(FOUR, (0, 2, 3))), accuracy)), "compound")
+    assert found["compound against width at 8x"] == CONTRADICTED
+    assert found["compound against width at 4x"] == SUPPORTED
+    assert found["compound against depth at 8x"] == SUPPORTED
+    assert found["compound against all of them at 8x"] == CONTRADICTED
+    assert found["compound against all of them at 4x"] == SUPPORTED
+
+
+def test_fresh_seeds_are_judged_by_themselves() -> None:
+    """The seeds that suggested it put compound two points ahead, fresh ones see nothing of it."""
+    planned = plan(arms(FOUR, (0, 2)), seeds=8)
+    rows = measure(
+        planned,
+        lambda entry: (
+            0.6
+            + 0.02 * (entry.arm.name == "compound" and entry.arm.phi == 2 and entry.run.seed < 4)
+        ),
     )
+    found = judge(rows.assign(confirms=rows["seed"] >= 4))
+    width = one(found, "compound", "compound against width at 4x")
+    assert (width.verdict, width.n) == (SUPPORTED, 4)
+    assert width.confirmed.startswith("equivalent: ") and width.confirmed.endswith("n = 4")
+    alone = one(judge(rows[rows["seed"] < 4]), "compound", "compound against width at 4x")
+    assert replace(width, confirmed="") == alone
+    assert {finding.confirmed for finding in judge(rows)} == {""}
+    assert "with fresh seeds" in tables(found) and "with fresh seeds" not in tables(judge(rows))
+
+
+def test_what_resolution_gains_is_taken_apart_into_compute_and_pixels() -> None:
+    native = measure(plan(arms(("resolution",))), lambda entry: 0.6 + 0.03 * entry.arm.phi)
+    base = native["phi"] == 0
+    enlarged = native.assign(
+        setting="enlarged",
+        run_id=native["run_id"].where(base, "enlarged " + native["run_id"]),
+        accuracy=native["accuracy"] - 0.01 * native["phi"],
+        detail=np.where(base, math.nan, 32),
+    )
+    found = judge(pd.concat([native, enlarged]))
+    parts = {each.subject: round(each.effect) for each in found if each.claim == "pixels"}
+    assert parts == {
+        "by compute at 2x": 2,
+        "by pixels at 2x": 1,
+        "by compute at 4x": 4,
+        "by pixels at 4x": 2,
+    }
+    assert verdicts(found, "pixels")["by pixels at 4x"] == SUPPORTED
+    assert not verdicts(found, "settings")
+
+
+def test_a_recipe_is_held_against_every_other() -> None:
+    parts = [
+        measure(
+            plan([Arm("compound", "nominal", RULES["compound"], 0.0)], setting=name), at, seed=k
+        )
+        for k, (name, at) in enumerate(
+            [
+                ("as it is", lambda entry: 0.7),
+                ("slow", lambda entry: 0.65),
+                ("fast", lambda entry: 0.72),
+            ]
+        )
+    ]
+    rows = pd.concat([part.assign(run_id=part["setting"] + part["run_id"]) for part in parts])
+    assert verdicts(judge(rows), "recipe") == {
+        "as it is against slow": SUPPORTED,
+        "as it is against fast": CONTRADICTED,
+        "as it is against all of them": CONTRADICTED,
+    }
+
+
+def test_pairs_and_the_predicted_optimum_are_held_against_the_rest() -> None:
+    found = judge(at_costs({2: 0.01, 3: 0.03}, ("dw", "dWr", "compound")))
+    assert verdicts(found, "pairs")["compound against all of them at 8x"] == SUPPORTED
+    around = [Arm("optimum", "matched", Rule("optimum", 1.7, 1.05, 1.04), 2.0), *arms(phis=(2,))]
+    best = judge(measure(plan(around), lambda entry: 0.6 + 0.02 * (entry.arm.name == "optimum")))
+    assert verdicts(best, "optimum")["optimum against all of them at 4x"] == SUPPORTED
+
+
+# ---------------------------------------------------------------- images
+
+
+def answered(rows: pd.DataFrame, images: str = "the same", m: int = 600) -> pd.DataFrame:
+    """The frame with answers to images, of which each is as hard for one network as for another."""
+    rng = np.random.default_rng(5)
+    chances = rng.beta(2, 1, m)
+    answers, accuracies = {}, {}
+    for run in rows["run_id"].unique():
+        right = rng.random(m) < chances
+        answers[run] = packed(right, images)
+        accuracies[run] = right.mean()
+    accuracy = rows["run_id"].map(accuracies)
+    return rows.assign(answers=rows["run_id"].map(answers), accuracy=accuracy)
+
+
+def test_the_variance_over_images_is_that_of_the_table_of_seeds_and_images() -> None:
+    """By hand, from mean squares: seeds, images, and what is left."""
+    rows = answered(QUICK)
+    [scope] = scopes(rows)
+    weights = np.eye(scope.sample.count)[0] - np.eye(scope.sample.count)[1]
+    places = rows["run_id"].map(dict(zip(rows["run_id"], sample(rows)[1], strict=True)))
+    cells = []
+    for place in (0, 1):
+        runs = rows[places == place].drop_duplicates("run_id").sort_values("seed")
+        cells.append(np.stack([100.0 * unpacked(each) for each in runs["answers"]]))
+    cell = cells[0] - cells[1]  # seeds x images
+    n, m = cell.shape
+    over_images = cell.mean(0).var(ddof=1) / m
+    left = cell - cell.mean(0) - cell.mean(1, keepdims=True) + cell.mean()
+    both = np.square(left).sum() / (n - 1) / (m - 1) / n / m
+    estimate = scope.sample.contrast(weights)
+    seeds = float(estimate.seeds[0]) ** 2
+    assert estimate.effect == pytest.approx(cell.mean())
+    expected = max(seeds + over_images - both, seeds, over_images)
+    assert float(estimate.error) ** 2 == pytest.approx(expected)
+
+
+def test_answers_to_other_images_or_none_leave_the_seeds_alone() -> None:
+    rows = answered(QUICK)
+    [width] = [each for each in judge(rows) if each.subject == "compound against width at 4x"]
+    assert width.over == "seeds and images"
+    assert width.low <= width.seeds_low < width.seeds_high <= width.high
+    compound = rows["rule"] == "compound"
+    others = rows.assign(
+        answers=rows["answers"].where(~compound, answered(QUICK, "others")["answers"])
+    )
+    without = rows.assign(answers=rows["answers"].where(~compound, None))
+    for frame_of in (others, without):
+        found = judge(frame_of)
+        width = one(found, "compound", "compound against width at 4x")
+        assert (width.over, width.low) == ("seeds", width.seeds_low)
+        assert one(found, "improves", "width").over == "seeds and images"
+    assert "over seeds alone" in tables(judge(rows)) and "over seeds alone" not in tables(
+        judge(QUICK)
+    )
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+@pytest.mark.parametrize("world", [WORLDS[-3], WORLDS[-1]], ids=lambda world: world.name)
+def test_intervals_over_seeds_and_images_cover_the_truth(world: World, seeds: int) -> None:
+    """95 % within 2.5, of 8 to 18 contrasts that share the studies; over seeds alone they miss it."""
+    [scope] = scopes(study(seeds, world))
+    truth = np.random.default_rng(seeds).normal(0, 2, scope.sample.count)
+    batch = drawn(scope, world, truth, np.random.default_rng(seeds), replicates=150)
+    covered = coverage(batch, truth)
+    for kind in ("differences", "second differences"):
+        assert 0.925 <= np.mean(covered[kind]) <= 0.985, kind
+    if world.excess == 0.04 and seeds == 10:
+        weights = [question.weights for question in COMPOUND.ask(scope).questions]
+        estimates = [batch.sample.contrast(each) for each in weights]
+        held = [
+            np.mean(np.abs(one.effect - each @ truth) <= half_width(*one.seeds))
+            for one, each in zip(estimates, weights, strict=True)
+        ]
+        assert np.mean(held) < 0.9
 
 
 # ---------------------------------------------------------------- simulation
@@ -385,16 +641,16 @@ def test_costs_are_exact_ratios_without_an_interval() -> None:
 def test_intervals_cover_the_truth_and_null_effects_get_no_verdict(
     world: World, seeds: int
 ) -> None:
-    """95 % within 2, and false verdicts in 5 % of studies. In the long run (16,000 studies each) these are
-    5.4 % at worst, and 5.8 % where deviations are 2 to 1; what is allowed here is three standard errors
-    more."""
+    """95 % within 2, and false verdicts on a claim in 5 % of studies, on a page of four claims in less than
+    the sum of theirs. In the long run (make check-statistics) a claim's are 5.8 % at worst, and 6.6 % where
+    deviations are 2 to 1; what is allowed here is three standard errors more."""
     covered, judged = measured(world, seeds, np.random.default_rng(seeds), replicates=1500)
     for kind in ("means", "differences", "second differences"):
         assert covered[kind] == pytest.approx(0.95, abs=0.02), kind
-    rate = 0.054 if world.spread == 1 else 0.058
-    assert max(
-        value for name, value in judged.items() if "power" not in name
-    ) <= rate + 3 * math.sqrt(rate / 1500)
+    claims = [value for name, value in judged.items() if name.startswith("false ")]
+    rate = 0.058 if world.spread == 1 else 0.066
+    assert len(claims) == 5 and max(claims) <= rate + 3 * math.sqrt(rate / 1500)
+    assert max(claims) <= judged["false, page"] <= sum(claims)
     assert judged["power"] > {3: 0.15, 5: 0.5, 10: 0.9}[seeds]
 
 
@@ -457,8 +713,8 @@ def test_the_forest_plot_shows_every_finding_in_points() -> None:
         for line in ax.lines
         if len(line.get_xdata()) == 1
     ]
-    assert sorted(shown) == sorted(rows.loc[rows["unit"] != "x", "effect"])
+    assert sorted(shown) == sorted(rows.loc[rows["unit"] != "x", "effect"].dropna())
     labels = [label.get_text() for ax in figure.axes for label in ax.get_yticklabels()]
-    assert labels == list(rows.loc[rows["unit"] != "x", "subject"])
+    assert labels == list(rows.loc[(rows["unit"] != "x") & rows["effect"].notna(), "subject"])
     with pytest.raises(ValueError, match="nothing to draw"):
         forest_figure(rows[rows["unit"] == "x"])

@@ -64,7 +64,8 @@ class Plan:
 
     follows: what the study will train after these runs, chosen by their records; "" where this is all. after:
     the overrides of studies whose records this one follows from. search: whether it is a grid search, whose
-    arms are candidates and no rules to compare.
+    arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and are
+    judged by themselves. claim: the one that answers the question (ablation.judge.claims), "" for the first.
     """
 
     name: str
@@ -77,6 +78,8 @@ class Plan:
     question: str = ""
     after: tuple[str, ...] = ()
     search: bool = False
+    confirm: tuple[int, ...] = ()
+    claim: str = ""
 
     @property
     def planned(self) -> list[Planned]:
@@ -130,6 +133,8 @@ def plan(overrides: Sequence[str]) -> Plan:
         question=cfg.study.question,
         after=tuple(shlex.join([*beside, f"study={name}"]) for name in _before(cfg, jobs)),
         search=study is not None and bool(study.study["grid"]),
+        confirm=tuple(study.study["confirm"]) if study else (),
+        claim=study.study["claim"] if study else "",
     )
 
 
@@ -282,7 +287,8 @@ class _Study:
         words = [*self.overrides, *self.study["overrides"], *part.get("overrides", [])]
         cfg = composed(words) if len(words) > len(self.overrides) else self.cfg
         setting = ", ".join(filter(None, [self.setting, part.get("setting")]))
-        return _jobs(cfg, words, setting, study_arms(wanted, cfg), wanted["seeds"])
+        seeds = [*wanted["seeds"], *_confirming(wanted)]
+        return _jobs(cfg, words, setting, study_arms(wanted, cfg), seeds)
 
     def _parts(self) -> Iterator[list[Job]]:
         for part in self.study["parts"] or [{}]:
@@ -343,6 +349,17 @@ class _Study:
         from ablation.judge.frame import frame
 
         return judge(frame(planned, records))
+
+
+def _confirming(study: Mapping[str, Any]) -> Sequence[int]:
+    """Seeds that are to confirm; raises ValueError for one that suggested the question."""
+    both = [seed for seed in study["confirm"] if seed in study["seeds"]]
+    if both:
+        raise ValueError(
+            f"study.confirm={both[0]}: this is one of study.seeds, which suggested the question; name fresh "
+            "ones"
+        )
+    return study["confirm"]
 
 
 def _name(rule: str | Mapping[str, Any]) -> str:

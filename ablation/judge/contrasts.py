@@ -6,7 +6,7 @@ Arrays may carry leading axes: one sample is the common case, thousands of simul
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -95,9 +95,9 @@ class Images:
             covariance[np.ix_(own, own)] = covariances(right.astype(float))
         return cls(covariance, np.array([len(each[1]) if each else 0 for each in answers], int))
 
-    def scaled(self, factor: float) -> "Images":
-        """The same of values in other units."""
-        return replace(self, covariance=factor**2 * self.covariance)
+    def scaled(self, factors: Floats) -> "Images":
+        """The same of values that are each (runs,) times as large."""
+        return replace(self, covariance=factors[:, None] * self.covariance * factors)
 
 
 def covariances(values: Floats) -> Floats:
@@ -346,16 +346,59 @@ def holm(p: Floats) -> Floats:
     return np.where(np.isnan(p), np.nan, back)
 
 
+def in_sequence(p: Floats, chains: Sequence[Sequence[int]]) -> Floats:
+    """p values (..., family) adjusted where each chain, places in the family, is tested in its order, a test
+    only where all before it reject, and Holm's method holds over the chains.
+
+    The graph of Bretz et al. 2009 in which a chain hands its error on from test to test, and once it is
+    through shares it among the chains left. NaN counts as 1.
+    """
+    filled = np.where(np.isnan(p), 1.0, p)
+    adjusted = np.full(p.shape, np.nan)
+    so_far = {
+        place: filled[..., chain[: i + 1]].max(-1)
+        for chain in chains
+        for i, place in enumerate(chain)
+    }
+    through = holm(np.stack([so_far[chain[-1]] for chain in chains], -1))
+    for own, chain in enumerate(chains):
+        others = np.sort(np.delete(through, own, axis=-1), axis=-1)
+        # Once k of the other chains are through, this one has a share of 1 / (chains - k) of the error.
+        after = np.concatenate([np.zeros_like(through[..., :1]), others], -1)
+        shares = np.arange(len(chains), 0, -1)
+        for place in chain:
+            tested = np.maximum(after, np.minimum(so_far[place][..., None] * shares, 1.0))
+            adjusted[..., place] = tested.min(-1)
+    return np.where(np.isnan(p), np.nan, adjusted)
+
+
 def least(estimates: Sequence[Estimate], level: float = LEVEL) -> tuple[Floats, Floats, Floats]:
     """The smallest of several effects and an interval for the smallest true one.
 
     It lies above the smallest lower bound, since all of them do (an intersection-union test, Berger 1982:
     nothing to adjust), and below every upper bound, where any may fail, so these share the error.
     """
+    bounds = [estimate.bounds for estimate in estimates]
+    return _least(estimates, bounds, level)
+
+
+def least_over_seeds(
+    estimates: Sequence[Estimate], level: float = LEVEL
+) -> tuple[Floats, Floats, Floats]:
+    """The same over other seeds on these images."""
+    bounds = [estimate.bounds_over_seeds for estimate in estimates]
+    return _least(estimates, bounds, level)
+
+
+def _least(
+    estimates: Sequence[Estimate],
+    bounds: Sequence[Callable[[float], tuple[Floats, Floats]]],
+    level: float,
+) -> tuple[Floats, Floats, Floats]:
     shared = 1 - (1 - level) / len(estimates)
     effects = np.stack([estimate.effect for estimate in estimates])
-    lows = np.stack([estimate.bounds(level)[0] for estimate in estimates])
-    highs = np.stack([estimate.bounds(shared)[1] for estimate in estimates])
+    lows = np.stack([each(level)[0] for each in bounds])
+    highs = np.stack([each(shared)[1] for each in bounds])
     return effects.min(0), lows.min(0), highs.min(0)
 
 
@@ -387,14 +430,21 @@ def detectable(error: float, freedom: float, level: float = LEVEL, chance: float
 
 
 def seeds_needed(
-    effect: float, error: float, freedom: float, seeds: int, margin: float, comparisons: int = 1
+    effect: float,
+    error: float,
+    freedom: float,
+    seeds: int,
+    margin: float,
+    comparisons: int = 1,
+    images: float = 0.0,
 ) -> float:
     """The number of seeds with which an effect of the size now seen is told from 0, or found within the
     margin, with a chance of POWER, in a family of so many comparisons; infinite above MOST_SEEDS. Error and
-    freedom are those of `seeds` seeds."""
+    freedom are those of `seeds` seeds; images: the variance over images, which no seed makes smaller."""
     more = np.arange(seeds + 1, MOST_SEEDS + 1)
-    errors = error * np.sqrt(seeds / more)
-    freedoms = freedom * (more - 1) / max(seeds - 1, 1)
+    over_seeds = error**2 * seeds / more
+    errors = np.sqrt(over_seeds + images)
+    freedoms = freedom * (more - 1) / max(seeds - 1, 1) * np.square(errors**2 / over_seeds)
     told = power(effect, errors, freedoms, 1 - (1 - LEVEL) / comparisons)
     one_sided = 1 - 2 * (1 - LEVEL) / comparisons
     sides = [
@@ -403,3 +453,18 @@ def seeds_needed(
     ]
     enough = (told >= POWER) | (sides[0] + sides[1] - 1 >= POWER)
     return float(more[enough][0]) if enough.any() else math.inf
+
+
+def seeds_between(
+    estimate: Estimate, margin: float, comparisons: int = 1
+) -> tuple[float, float, float]:
+    """`seeds_needed` for one estimate, and the least and the most of them that an effect anywhere in its
+    interval would need."""
+    error, freedom = (float(part) for part in estimate.seeds)
+    images = max(float(estimate.error) ** 2 - error**2, 0.0)
+    low, high = (float(bound) for bound in estimate.bounds())
+    needed = [
+        seeds_needed(float(effect), error, freedom, estimate.n, margin, comparisons, images)
+        for effect in (estimate.effect, *np.linspace(low, high, 21))
+    ]
+    return needed[0], min(needed), max(needed)

@@ -2,7 +2,7 @@
 seeds."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ MEASURED = (
     "device",
     "status",
 )
-OF_A_RUN = (*MEASURED, "answers", "seed", "run_id")  # columns that differ between seeds
+OF_A_RUN = (*MEASURED, "answers", "confirms", "seed", "run_id")  # columns that differ between seeds
 ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
@@ -33,14 +33,16 @@ def frame(
     planned: Iterable[Planned],
     records: Mapping[str, Record],
     measured: Mapping[str, Measurement] | None = None,
+    confirm: Collection[int] = (),
 ) -> pd.DataFrame:
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
-    A run that several rules share appears once for each. answers: which images of that split it got right
-    (ablation.runs.answers), None where its record does not say. accuracy is that of the evaluation split, or of
-    validation where a study keeps that split closed; the column `split` says which. Parts of a study that
-    differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so that they
-    are never averaged together.
+    A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
+    validation where a study keeps that split closed; the column `split` says which. answers: which of its
+    images the run got right (ablation.runs.answers), None where its record does not say. Parts of a study
+    that differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so that
+    they are never averaged together. confirms: whether the seed is one of `confirm`, which did not suggest
+    the question and is judged by itself.
 
     measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds,
     step_bytes and step_device, NaN for a network that was not measured; without it there are no such columns.
@@ -56,6 +58,8 @@ def frame(
         }
         row |= {name: getattr(record, name) if record else None for name in MEASURED}
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
+        row["confirms"] = entry.run.seed in confirm
+        row["detail"] = entry.run.data.detail or math.nan
         row["answers"] = record.answers.get(row["split"]) if record else None
         row["status"] = record.status if record else "missing"
         if measured:

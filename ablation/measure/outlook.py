@@ -78,6 +78,7 @@ def _line(entry: Planned, forecast: Forecast) -> dict[str, object]:
         "MACs": f"{row['macs']:,}",
         "params": f"{row['params']:,}",
         "activations": f"{row['activations']:,}",
+        "off direction": "" if row["angle"] is None else f"{row['angle']:.0f}°",
         "off budget": _text(row["budget_error"], "+.1%"),
         "s": _text(seconds, ",.0f"),
         "MiB": _text(memory and memory / 2**20, ",.0f"),

@@ -124,6 +124,7 @@ class Planned:
             "activations": counted.activations,
             "budget": self.point.budget,
             "budget_error": self.point.budget_error,
+            "angle": self.point.angle,
             "seed": self.run.seed,
             "run_id": self.run.id,
         }

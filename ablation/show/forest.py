@@ -14,6 +14,7 @@ from ablation.judge.findings import (
     INCONCLUSIVE,
     MARGIN,
     NO_VERDICT,
+    NOT_THE_RULE,
     SUPPORTED,
     VERDICTS,
 )
@@ -27,6 +28,7 @@ LOOKS = {
     EQUIVALENT: {"color": "#009E73", "marker": "s"},
     INCONCLUSIVE: {"color": "0.4", "marker": "D", "markerfacecolor": "white"},
     NO_VERDICT: {"color": "0.4", "marker": "o", "markerfacecolor": "white"},
+    NOT_THE_RULE: {"color": "0.4", "marker": "v", "markerfacecolor": "white"},
 }
 
 
@@ -71,9 +73,10 @@ def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
     for verdict in (verdict for verdict in LOOKS if verdict in set(table["verdict"])):
         axes[0].plot([], [], linestyle="", label=verdict, **LOOKS[verdict])
     figure.legend(loc="outside upper right", ncols=len(LOOKS), frameon=False)
+    over = " or ".join(dict.fromkeys(filter(None, table["over"]))) or "seeds"
     ours = (
-        "bars: 95 % t intervals, each by itself; verdicts: Holm over a claim's comparisons; shaded: "
-        f"within {margin:g} points, counted as none"
+        f"bars: 95 % t intervals over other {over}, each by itself; verdicts adjust for a claim's "
+        f"comparisons; shaded: within {margin:g} points, counted as none"
     )
     figure.supxlabel("\n".join([*table.attrs.get("note", []), ours]), fontsize=9, color="0.35")
     return figure

@@ -20,6 +20,7 @@ from ablation.judge.contrasts import LEVEL
 from ablation.judge.findings import MARGIN, VERDICTS
 from ablation.runs.records import Record
 from ablation.show import audit_page
+from ablation.show.answer import answer
 from ablation.show.chart import chart
 from ablation.show.drawing import Drawing
 from ablation.show.results import Results, note
@@ -61,6 +62,9 @@ def page(
         claims=claims,
         short=short(claims),
         tally={name: counts[name] for name in VERDICTS if counts[name]},
+        answer=answered(results, figures),
+        over_images=any(finding.over == "seeds and images" for finding in results.findings),
+        undiverged=undiverged(results),
         margin=MARGIN,
         level=LEVEL,
         chart=chart(results.frame, results.summary, results.wanted.search),
@@ -73,8 +77,28 @@ def page(
     )
 
 
+def answered(results: Results, figures: Sequence[Shown]) -> str:
+    """The answer to the study's question: what its findings come to, or what its figure shows first."""
+    claim = results.wanted.claim
+    seen = [figure.found[0] for figure in figures if figure.drawing.name == claim]
+    return answer(results.findings, claim) or (seen[0] if seen else "")
+
+
+def undiverged(results: Results) -> str:
+    """How often a network may diverge that did so in none of its few runs: the rate that as many runs without
+    one leave at LEVEL; "" where there are many runs of each, or one diverged."""
+    runs = int(results.summary["n"].min())
+    if results.summary["diverged"].any() or not 0 < runs < MANY:
+        return ""
+    rate = 1 - (1 - LEVEL) ** (1 / runs)
+    return f"No run diverged; {runs} runs of a network leave a rate of up to {rate:.0%} open."
+
+
+MANY = 20  # runs of a network without a divergence leave less than 14 % open
+
+
 def short(claims: Mapping[str, Sequence[Mapping[str, str]]]) -> list[str]:
-    """Columns of a finding's line at the top: what is compared, the verdict, effect, interval and n."""
+    """Columns of a finding's line at the top: what is compared, the verdict, effect, intervals and n."""
     names = list(next(iter(claims.values()))[0]) if claims else ["", "df"]
     subject = names.index("") + 1
     return [*names[:subject], "verdict", *names[subject : names.index("df")]]

@@ -43,6 +43,7 @@ class Results:
             self.wanted.planned,
             self.done,
             measurements_of(self.wanted.execution.runs, self.done.values()),
+            self.wanted.confirm,
         )
 
     @cached_property

@@ -77,6 +77,7 @@ def _arm_row(row: Mapping[str, Any]) -> dict[str, object]:
         "r": f"{row['resolution']:.2f}",
         "px": row["pixels"],
         "MMACs": f"{row['macs'] / 1e6:,.2f}",
+        "off direction": "" if pd.isna(row["angle"]) else f"{row['angle']:.0f}°",
         "off budget": "" if pd.isna(row["budget_error"]) else f"{row['budget_error']:+.1%}",
         f"{row['split']} accuracy": f"{row['mean']:.1%}" if row["n"] else "-",
         "95 % interval": _interval(row),
@@ -126,11 +127,20 @@ def by_claim(findings: Sequence[Finding]) -> dict[str, list[dict[str, str]]]:
     """For each statement its findings in words and numbers, by the name of a column; baseline, setting and
     cost where there are several."""
     scoped = [name for name in ("baseline", "setting", "cost") if _several(findings, name)]
+    images = any(finding.over == "seeds and images" for finding in findings)
+    confirmed = any(finding.confirmed for finding in findings)
+    left_out = {name for name, said in ((OVER_SEEDS, images), (CONFIRMED, confirmed)) if not said}
     found: dict[str, list[dict[str, str]]] = {}
     for finding in findings:
         where = {name: getattr(finding, name) for name in scoped}
-        found.setdefault(finding.statement, []).append(where | _cells(finding))
+        cells = {name: cell for name, cell in _cells(finding).items() if name not in left_out}
+        found.setdefault(finding.statement, []).append(where | cells)
     return found
+
+
+# Columns that only some studies have.
+OVER_SEEDS = "over seeds alone"
+CONFIRMED = "with fresh seeds"
 
 
 def _several(findings: Sequence[Finding], name: str) -> bool:
@@ -158,18 +168,32 @@ def _cells(row: Finding) -> dict[str, str]:
         "effect": f"{_number(row.effect, '.2f' if exact else '+.2f')} {row.unit}"
         if row.effect == row.effect
         else "",
-        f"{100 * LEVEL:.0f} % interval": f"{row.low:+.2f} to {row.high:+.2f}"
-        if row.low == row.low
-        else "",
+        f"{100 * LEVEL:.0f} % interval": _between(row.low, row.high),
+        OVER_SEEDS: _between(row.seeds_low, row.seeds_high),
         "n": str(row.n or ""),
+        CONFIRMED: row.confirmed,
         "df": _number(row.freedom, ".3g"),
-        "p": _number(row.p, ".2g"),
+        "adjusted p": _number(row.p, ".2g"),
         "verdict": row.verdict,
-        "seeds to settle": f"more than {MOST_SEEDS}"
-        if math.isinf(row.seeds)
-        else _number(row.seeds, ".0f"),
+        "seeds to settle": _seeds(row),
         "note": row.note,
     }
+
+
+def _between(low: float, high: float) -> str:
+    """An interval; nothing where there is none."""
+    return "" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+
+
+def _seeds(row: Finding) -> str:
+    """How many seeds would settle a finding, with the range of that."""
+    if math.isnan(row.seeds):
+        return ""
+    fewest, most = (
+        f"> {MOST_SEEDS}" if math.isinf(n) else f"{n:.0f}" for n in (row.fewest, row.most)
+    )
+    number = f"> {MOST_SEEDS}" if math.isinf(row.seeds) else f"{row.seeds:.0f}"
+    return number if fewest == most else f"{number} ({fewest} to {most})"
 
 
 def _number(value: float, form: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from ablation.theory.baselines import Baseline
 from ablation.theory.cost import cost
 from ablation.theory.network import Network, scale
-from ablation.theory.scaling import DIMENSIONS, LEAST, MOST, Coefficients, Rule
+from ablation.theory.scaling import DIMENSIONS, LEAST, MOST, Coefficients, Rule, angle
 
 TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
 
@@ -25,6 +25,12 @@ class Point:
     realised: Coefficients
     budget: float | None
     budget_error: float | None
+
+    @property
+    def angle(self) -> float | None:
+        """Degrees between what was asked for and what was built, in doublings of cost along each dimension
+        (scaling.direction); None where one of them is the baseline."""
+        return angle(self.intended, self.realised)
 
 
 def _point(

@@ -4,6 +4,7 @@ Source of the law: Tan & Le 2019, "EfficientNet", section 3.3 (arXiv 1905.11946v
 """
 
 import math
+import operator
 from dataclasses import dataclass
 
 LEAST, MOST = 1e-3, 1e3  # of a coefficient
@@ -30,6 +31,23 @@ class Coefficients:
                     f"{name}={value:g}: a coefficient lies between {LEAST:g} and {MOST:g}, 1 leaves the "
                     "dimension alone"
                 )
+
+
+def direction(coefficients: Coefficients) -> tuple[float, float, float]:
+    """Where coefficients lie from the baseline, in doublings of the cost that depth, width and resolution
+    take: (log2 d, 2 log2 w, 2 log2 r)."""
+    depth, width, resolution = (math.log2(getattr(coefficients, name)) for name in DIMENSIONS)
+    return depth, 2 * width, 2 * resolution
+
+
+def angle(one: Coefficients, other: Coefficients) -> float | None:
+    """Degrees between the directions of two coefficients; None where one of them is the baseline's."""
+    a, b = direction(one), direction(other)
+    length = math.hypot(*a) * math.hypot(*b)
+    if length == 0:
+        return None
+    cosine = sum(map(operator.mul, a, b)) / length
+    return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
 @dataclass(frozen=True)
