@@ -26,8 +26,8 @@ def show(words: list[str], multirun: bool) -> None:
     folder = wanted.results / wanted.name
     before = read_archive(folder)
     after = {run_id: dataclasses.asdict(record) for run_id, record in done.items()}
-    lost = {run_id for run_id in before.keys() & after if _lost(before[run_id], after[run_id])}
-    rows = {**before, **{run_id: row for run_id, row in after.items() if run_id not in lost}}
+    kept = {run_id for run_id in before.keys() & after if lost(before[run_id], after[run_id])}
+    rows = {**before, **{run_id: row for run_id, row in after.items() if run_id not in kept}}
     with replacing(path := archive_path(folder), "results") as file:
         write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
@@ -37,7 +37,7 @@ def show(words: list[str], multirun: bool) -> None:
     )
 
 
-def _lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+def lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether only the packed record of a run says which images it got right."""
     return bool(before.get("answers")) and not after["answers"]
 

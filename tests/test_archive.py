@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from ablation import pack
 from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.images.survey import survey
+from ablation.runs.answers import images_key, packed, unpacked
 from ablation.runs.config import Data, names_and_sizes
 from ablation.runs.records import (
     Record,
@@ -184,3 +187,80 @@ def test_images_that_lie_nowhere_are_asked_for() -> None:
         match=r"mine: its images are files of your own; say where they lie, data.path=FOLDER",
     ):
         open_source(Data("mine", 3, 96, files="0123456789ab"), 3)
+
+
+# ---------------------------------------------------------------- which images were right
+
+
+def answers(*right: bool) -> dict[str, dict[str, Any]]:
+    return {"validation": packed(np.array(right), "some images")}
+
+
+def test_answers_come_back_bit_by_bit_and_broken_ones_are_refused() -> None:
+    right = np.random.default_rng(0).random(3925) < 0.8
+    kept = packed(right, "some images")
+    assert len(kept["bits"]) < 700 and np.array_equal(unpacked(kept), right)
+    with pytest.raises(ValueError, match="491 bytes for 5000 images"):
+        unpacked(kept | {"count": 5000})
+    with pytest.raises(ValueError):
+        unpacked(kept | {"bits": "no base64!"})
+    with pytest.raises(ValueError, match=r"val_accuracy=0.5: its answers give 0.75"):
+        some_record(some_run(), val_accuracy=0.5, answers=answers(True, True, True, False))
+
+
+def test_images_are_the_same_only_where_source_and_rows_are() -> None:
+    keys = {
+        images_key(digest, np.array(rows))
+        for digest in ("one", "other")
+        for rows in ([0, 1, 2], [0, 1, 3], [0, 1])
+    }
+    assert len(keys) == 6 and images_key("one", np.array([0, 1])) in keys
+
+
+def test_a_record_with_answers_wins_wherever_it_lies(tmp_path: Path) -> None:
+    run = some_run()
+    without = some_record(run)
+    kept = dataclasses.replace(without, answers=answers(True, False))
+    archive(tmp_path, kept)
+    write_record(tmp_path, without)
+    assert read_record(tmp_path, run) == kept
+    write_record(tmp_path, dataclasses.replace(kept, seconds=7.0))
+    found = read_record(tmp_path, run)
+    assert found and found.seconds == 7.0
+
+
+def test_packing_keeps_answers_that_a_newer_record_lacks(tmp_path: Path) -> None:
+    run = some_run()
+    kept = dataclasses.asdict(some_record(run, answers=answers(True, False)))
+    bare = dataclasses.asdict(some_record(run))
+    assert pack.lost(kept, bare)
+    assert not pack.lost(bare, kept) and not pack.lost(kept, kept) and not pack.lost(bare, bare)
+    older = {name: value for name, value in bare.items() if name != "answers"}
+    assert not pack.lost(older, bare)
+
+
+def test_an_archive_from_before_answers_is_read(tmp_path: Path) -> None:
+    run = some_run()
+    archive(tmp_path, some_record(run))
+    path = archive_path(tmp_path)
+    parquet.write_table(parquet.read_table(path).drop_columns("answers"), path)
+    found = read_record(tmp_path, run)
+    assert found is not None and found.answers == {}
+
+
+def test_a_run_that_leaves_evaluation_closed_is_served_by_the_one_that_opened_it(
+    tmp_path: Path,
+) -> None:
+    opened, closed = some_run(), some_run(evaluate=False)
+    both = answers(True, False) | {"evaluation": packed(np.array([True, False]), "others")}
+    write_record(tmp_path, some_record(opened, loss=1.0, answers=both))
+    found = read_record(tmp_path, closed)
+    assert found is not None and found.run_id == closed.id
+    assert (found.accuracy, found.loss, found.val_accuracy) == (None, None, 0.5)
+    assert found.answers == answers(True, False)
+    write_record(tmp_path, some_record(closed, accuracy=None, val_accuracy=0.25))
+    own = read_record(tmp_path, closed)
+    assert own is not None and own.val_accuracy == 0.25
+    # Not the other way round: it has no accuracy to give.
+    (tmp_path / opened.id / "record.json").unlink()
+    assert read_record(tmp_path, opened) is None

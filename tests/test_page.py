@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,14 @@ import vl_convert
 
 from ablation.command.planning import plan
 from ablation.door import hydra
+from ablation.judge.findings import NOT_THE_RULE
 from ablation.report import report
+from ablation.show.answer import answer
 from ablation.show.chart import chart
 from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, single_found
 from ablation.show.drawing import LAST
 from ablation.show.forest import FOREST
-from ablation.show.page import commands
+from ablation.show.page import commands, undiverged
 from ablation.show.results import Results
 from ablation.show.searches import SEARCHES
 from ablation.show.tables import by_claim
@@ -138,7 +141,7 @@ def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) 
         "<h1>Does each dimension alone pay less and less, and do the three together pay more?</h1>"
         in page
     )
-    top = page[: page.index("In full:")]
+    top = html.unescape(page[: page.index("In full:")])
     lines = [
         re.findall(r">([^<>\s][^<>]*)<", row) for row in re.findall(r"<tr>(.*?)</tr>", top, re.S)
     ]
@@ -154,6 +157,32 @@ def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) 
     assert len(counts) > 1
     assert all(f">{count} {verdict}</span>" in top for verdict, count in counts.items())
     assert re.findall(r'<figure id="figure-(\w+)">', page)[0] == "compound"
+
+
+def test_the_answer_stands_under_the_question(results: Results, page: str) -> None:
+    """The verdicts that hold together at the two largest costs, with effect and interval; the others are
+    counted."""
+    [said] = re.findall(r'<p class="answer">(.*?)</p>', page)
+    four = next(f for f in results.findings if f.subject == "compound against all of them at 4x")
+    told = f"{four.effect:+.2f} points ({four.low:+.2f} to {four.high:+.2f})"
+    assert f"Compound against all of them at 2x: {NOT_THE_RULE}" in said
+    assert f"compound against all of them at 4x: {four.verdict}, at least {told}" in said
+    own = [f for f in results.findings if f.claim == "compound" and not f.members]
+    counts = Counter(finding.verdict for finding in own)
+    assert f"of {len(own)} further comparisons " in said
+    assert all(f"{count} {verdict}" in said for verdict, count in counts.items())
+    assert answer(results.findings, "transfer") == "" and answer([]) == ""
+    by_itself = answer(results.findings, "improves")
+    assert by_itself.startswith("every dimension: supported, at least +")
+
+
+@pytest.mark.parametrize(("runs", "left"), [(1, 95), (3, 63), (5, 45), (10, 26)])
+def test_few_runs_without_a_divergence_say_what_they_leave_open(runs: int, left: int) -> None:
+    of_each = pd.DataFrame({"n": [runs, runs + 1], "diverged": [0, 0]})
+    said = undiverged(SimpleNamespace(summary=of_each))
+    assert said.startswith(f"No run diverged; {runs} run") and f"up to {left}% open" in said
+    assert undiverged(SimpleNamespace(summary=of_each.assign(diverged=[0, 1]))) == ""
+    assert undiverged(SimpleNamespace(summary=of_each.assign(n=30))) == ""
 
 
 def test_every_figure_stands_in_the_page_with_what_it_shows(results: Results, page: str) -> None:

@@ -1,5 +1,6 @@
 """Studies as data: parts, sizes, equal cost of training, and searches that grow with their records."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -10,14 +11,16 @@ from hydra import compose
 
 from ablation.command.errors import NotYet
 from ablation.command.overrides import arguments
-from ablation.command.planning import Plan, plan
-from ablation.door import hydra
+from ablation.command.planning import ANSWERS, Plan, plan
+from ablation.door import hydra, studies
 from ablation.images.splits import resize
+from ablation.judge.claims import CLAIMS
 from ablation.measure.outlook import table
 from ablation.report import drawings_of, write_fitted
 from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
 from ablation.show.results import Results
+from ablation.show.searches import SEARCHES
 from ablation.theory.baselines import MINI
 from ablation.theory.cost import cost
 from tests.test_run_identity import some_record
@@ -101,6 +104,28 @@ def test_the_papers_size_is_planned_exactly(tmp_path: Path) -> None:
     assert len(rows) == 19 * 3
 
 
+def test_fresh_seeds_are_trained_too_and_none_of_them_suggested_the_question() -> None:
+    wanted = planned("study=quick", "study.confirm=[5,6]")
+    assert {entry.run.seed for entry in wanted.planned} == {0, 1, 2, 5, 6}
+    assert wanted.confirm == (5, 6)
+    with pytest.raises(ValueError, match=r"study.confirm=2: this is one of study.seeds"):
+        planned("study=quick", "study.confirm=[2,5]")
+    assert planned("study=table3", "study.confirm=[7]").confirm == (7,)
+
+
+def test_every_study_says_what_answers_it() -> None:
+    """By a key that something answers to; another one is refused."""
+    asked = {claim.key for claim in CLAIMS}
+    across = {"baselines", "pixels", "recipe", "settings"}
+    figures = {drawing.name for drawing in SEARCHES}
+    assert set(ANSWERS) == asked | across | figures
+    for name in studies():
+        with contextlib.suppress(NotYet):
+            assert planned(f"study={name}").claim in ANSWERS or name == "figure7"  # pictures
+    with pytest.raises(ValueError, match=r"study.claim=balanced: choose one of improves"):
+        planned("study=quick", "study.claim=balanced")
+
+
 def test_a_size_that_a_study_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="size=paper: study=quick comes in small; choose one"):
         planned("study=quick", "size=paper")
@@ -181,7 +206,8 @@ def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
     assert after == (f"results={tmp_path} study=grid-search",)
     assert (entry.arm.name, entry.arm.rule.alpha, entry.arm.rule.gamma) == ("fitted", 1.3, 1.128)
     rules = {entry.arm.name for entry in planned("study=transfer", f"results={tmp_path}").planned}
-    assert rules == {"width", "depth", "resolution", "compound", "fitted"}
+    tried = {"dw", "dr", "wr", "half depth", "half width", "half resolution"}
+    assert rules == {"width", "depth", "resolution", "compound", "fitted"} | tried
     (tmp_path / "grid-search" / "fitted.yaml").write_text("alpha: 1.3\n")
     with pytest.raises(ValueError, match="needs alpha, beta and gamma as numbers"):
         planned("scaling=fitted", "phi=1", f"results={tmp_path}")

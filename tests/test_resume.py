@@ -18,6 +18,7 @@ import torch
 
 from ablation.images.splits import load
 from ablation.runs import states
+from ablation.runs.answers import unpacked
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import checkpoint_path, read_record, weights_path, write_record
@@ -244,6 +245,24 @@ def test_weights_stay_only_where_asked_and_a_run_without_them_is_trained_once_mo
     stamp = path.stat().st_mtime_ns
     execute(entry, execution)
     assert path.stat().st_mtime_ns == stamp
+
+
+def test_a_record_without_answers_is_trained_once_more_where_they_are_wanted(
+    execution: Execution,
+) -> None:
+    entry = planned()
+    without = dataclasses.replace(execution, keep_weights=False)
+    first = execute(entry, without)
+    splits = load(entry.run.data, entry.run.network.pixels, execution.cache)
+    for name, accuracy in (("evaluation", first.accuracy), ("validation", first.val_accuracy)):
+        kept = first.answers[name]
+        assert kept["images"] == splits.keys[name] and unpacked(kept).mean() == accuracy
+    write_record(execution.runs, dataclasses.replace(first, answers={}))
+    wanted = dataclasses.replace(without, keep_bits=True)
+    assert finished(without, entry.run) and not finished(wanted, entry.run)
+    assert state(wanted, entry.run).name == "planned"
+    assert untimed(execute(entry, wanted)) == untimed(first)
+    assert finished(wanted, entry.run)
 
 
 def test_states_are_read_from_the_folder(execution: Execution) -> None:

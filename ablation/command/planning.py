@@ -43,6 +43,12 @@ WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
 MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
 LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
+# What can answer a study's question: keys of claims (ablation.judge.claims) and of what is asked across
+# scopes (ablation.judge.findings), and two figures.
+ANSWERS = (
+    *("improves", "diminishing", "balance", "compound", "sustained", "pairs", "transfer"),
+    *("optimum", "control", "baselines", "pixels", "recipe", "settings", "grid", "star"),
+)
 # What a part of a study can say.
 PART = ("setting", "overrides", "rules", "phis", "coefficients", "seeds")
 
@@ -264,6 +270,7 @@ class _Study:
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
         self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
         self.follows = ""
+        one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
     def jobs(self) -> list[Job]:

@@ -91,7 +91,8 @@ def undiverged(results: Results) -> str:
     if results.summary["diverged"].any() or not 0 < runs < MANY:
         return ""
     rate = 1 - (1 - LEVEL) ** (1 / runs)
-    return f"No run diverged; {runs} runs of a network leave a rate of up to {rate:.0%} open."
+    seen = f"{runs} run of a network leaves" if runs == 1 else f"{runs} runs of a network leave"
+    return f"No run diverged; {seen} a rate of up to {rate:.0%} open."
 
 
 MANY = 20  # runs of a network without a divergence leave less than 14 % open
