@@ -21,7 +21,7 @@ from ablation.show.drawing import Drawing, save, style, write
 from ablation.show.forest import FOREST
 from ablation.show.page import page
 from ablation.show.results import Results, note
-from ablation.show.searches import SEARCHES, grid_table
+from ablation.show.searches import SEARCHES, grid_found, grid_table
 from ablation.show.tables import results_rows, results_table, tables
 from ablation.show.words import as_csv, as_latex, as_markdown
 
@@ -82,16 +82,15 @@ def write_fitted(results: Results) -> list[tuple[str, str]]:
     """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of
     anything else nothing."""
     wanted = results.wanted
-    if not wanted.search or results.missing or wanted.follows:
+    if not wanted.search or results.missing:
         return []
     found = grid_table(results.frame, results.summary)
     best = found[found["best"]].iloc[0]
     region = found[found["region"]]
     others = [name for name in region["rule"] if name != best["rule"]]
-    trained = f"{best['epochs']}, {best['n']} seeds: {best['mean']:.1%} on validation images"
     lines = [
-        f"# Best of {len(found)} candidates after {trained}.",
-        f"# Not distinguishable from it: {', '.join(others) or 'none'}.",
+        *(f"# {said}" for said in grid_found(found)),
+        f"# By {best['n']} seeds, on {best['split']} images. May be as good: {', '.join(others) or 'none'}.",
         *(f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")),
     ]
     path = results.folder / "fitted.yaml"

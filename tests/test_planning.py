@@ -23,6 +23,7 @@ from ablation.show.results import Results
 from ablation.show.searches import SEARCHES
 from ablation.theory.baselines import MINI
 from ablation.theory.cost import cost
+from ablation.theory.scaling import triples
 from tests.test_run_identity import some_record
 
 
@@ -138,8 +139,6 @@ def test_what_a_part_sets_cannot_be_set_beside_it() -> None:
         ValueError, match="recipe.epochs=1: study=schedule sets it itself; leave it out"
     ):
         planned("study=schedule", "recipe.epochs=1")
-    with pytest.raises(ValueError, match="recipe.epochs=1: study=grid-search sets it itself"):
-        planned("study=grid-search", "recipe.epochs=1")
     with pytest.raises(
         ValueError,
         match=r"study.parts.0.rule: no such setting of a study; there are setting, overrides",
@@ -147,28 +146,17 @@ def test_what_a_part_sets_cannot_be_set_beside_it() -> None:
         planned("study=quick", "study.parts=[{rule: width}]")
 
 
-def test_a_grid_search_grows_rung_by_rung(tmp_path: Path) -> None:
-    words = ["study=grid-search", f"runs={tmp_path}", "study.grid.step=0.2"]
-    first = planned(*words)
-    assert {entry.setting for entry in first.planned} == {"1 epochs"}
-    assert first.follows.startswith("rung 2 of 3 follows")
-    assert "compound" in {entry.arm.name for entry in first.planned}
-    finish(first)
-    second = planned(*words)
-    assert {entry.setting for entry in second.planned} == {"1 epochs", "2 epochs"}
-    assert {entry.run.recipe.epochs for entry in second.planned if entry.setting == "2 epochs"} == {
-        2
-    }
-    names = [
-        {entry.arm.name for entry in second.planned if entry.setting == setting}
-        for setting in ("1 epochs", "2 epochs")
-    ]
-    assert names[1] < names[0]
-    finish(second)
-    third = planned(*words)
-    assert third.follows == ""
-    assert {entry.setting for entry in third.planned} == {"1 epochs", "2 epochs", "6 epochs"}
-    assert not any(entry.run.evaluate for entry in third.planned)
+def test_a_grid_search_trains_every_candidate_with_the_whole_schedule() -> None:
+    wanted = planned("study=grid-search", "study.grid.step=0.2", "recipe.epochs=4")
+    assert wanted.search and {entry.setting for entry in wanted.planned} == {""}
+    names = {rule.name for rule in triples(0.2)}
+    assert {entry.arm.name for entry in wanted.planned} == names | {"compound"}
+    assert {entry.run.recipe.epochs for entry in wanted.planned} == {4}
+    assert not any(entry.run.evaluate for entry in wanted.planned)
+    with pytest.raises(
+        ValueError, match=r"study.grid.epochs: no such setting; there are step, phi"
+    ):
+        planned("study=grid-search", "+study.grid.epochs=[1,2]")
 
 
 def test_the_star_check_follows_from_the_star(tmp_path: Path) -> None:
@@ -298,7 +286,6 @@ def test_a_search_of_few_candidates_is_one(tmp_path: Path) -> None:
     words = [
         "study=grid-search",
         "study.grid.step=0.3",
-        "study.grid.epochs=[1]",
         f"runs={tmp_path}",
         f"results={tmp_path}",
     ]

@@ -1,7 +1,10 @@
 """Intervals against a simulated truth, and frames and figures from records."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -11,15 +14,15 @@ from scipy import stats
 
 from ablation.judge.contrasts import Sample, detectable, holm, least, power, seeds_needed
 from ablation.judge.frame import frame, summary
-from ablation.judge.halving import ranking, survivors
 from ablation.judge.paper import FIGURE_8
 from ablation.judge.star import PowerLaws
+from ablation.judge.surface import ranking
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.comparisons import COMPARISONS, all_curves, gain_table
 from ablation.show.drawing import GREY, PALETTE, Drawing, look, style
 from ablation.show.searches import SEARCHES
 from ablation.theory.baselines import MINI
-from ablation.theory.scaling import RULES, SINGLE, Coefficients, triples
+from ablation.theory.scaling import RULES, SINGLE, Coefficients, direction, triples
 from tests.test_run_identity import DATA, RECIPE, some_record
 
 
@@ -344,7 +347,7 @@ def star_frame() -> pd.DataFrame:
 FRAMES = {
     "balance": lambda name: balance(),
     "settings": parts,
-    "grid": lambda name: rungs(),
+    "grid": lambda name: searched(hill),
     "star": lambda name: star_frame(),
 }
 
@@ -405,56 +408,103 @@ def test_the_papers_points_keep_their_ratios_and_differences() -> None:
 # ---------------------------------------------------------------- the grid search
 
 
-def rungs() -> pd.DataFrame:
-    """Two rungs of a search in which more width is better; the second has what the first left."""
-    candidates = triples(0.2)
-    planned = expand(
-        MINI,
-        [Arm(rule.name, "matched", rule, 1.0) for rule in candidates],
-        RECIPE,
-        DATA,
-        range(3),
-        evaluate=False,
-        setting="1 epochs",
-    )
-    first = frame(planned, _better_with_width(planned))
-    kept = survivors(first)
-    recipe = dataclasses.replace(RECIPE, epochs=6)
-    arms = [Arm(rule.name, "matched", rule, 1.0) for rule in candidates if rule.name in kept]
-    again = expand(MINI, arms, recipe, DATA, range(3), evaluate=False, setting="6 epochs")
-    return pd.concat([first, frame(again, _better_with_width(again))], ignore_index=True)
+Shares = Callable[[float, float, float], float]
 
 
-def _better_with_width(planned: list[Planned]) -> dict[str, object]:
-    rng = np.random.default_rng(0)
-    means = {
-        e.run.id: 0.5 + 0.2 * (e.point.realised.width - 1) + 0.003 * rng.normal() for e in planned
+def searched(truth: Shares, noise: float = 0.003, step: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """A search whose true accuracies follow from the shares of cost of what is built."""
+    arms = [Arm(rule.name, "matched", rule, 1.0) for rule in triples(step)]
+    planned = expand(MINI, arms, RECIPE, DATA, range(3), evaluate=False)
+    rng = np.random.default_rng(seed)
+
+    def accuracy(entry: Planned) -> float:
+        parts = np.array(direction(entry.point.realised))
+        return truth(*(parts / parts.sum())) + noise * rng.normal()
+
+    runs = {entry.run.id: entry for entry in planned}
+    records = {
+        name: some_record(entry.run, val_accuracy=accuracy(entry)) for name, entry in runs.items()
     }
-    return {e.run.id: some_record(e.run, val_accuracy=means[e.run.id]) for e in planned}
+    return frame(planned, records)
 
 
-def test_a_rung_keeps_the_better_half_and_what_cannot_be_told_from_the_best() -> None:
-    table = rungs()
-    first = table[table["setting"] == "1 epochs"]
-    ranked = ranking(first)
-    # Each network once.
-    assert len(ranked) == len(first[["depths", "widths", "pixels"]].drop_duplicates())
-    assert ranked["kept"].sum() >= math.ceil(len(ranked) / 2)
-    # Who goes is behind the best, with an interval that says so.
-    assert ranked.loc[~ranked["kept"], "low"].min() > 0
-    assert set(table.loc[table["setting"] == "6 epochs", "rule"]) == survivors(first)
+def hill(depth: float, width: float, resolution: float) -> float:
+    """A quadratic with its top inside."""
+    return 0.5 + 0.4 * depth * width + 0.4 * depth * resolution + 0.5 * width * resolution
 
 
-def test_the_search_finds_the_best_triple_and_its_region() -> None:
-    table = rungs()
+def wide(depth: float, width: float, resolution: float) -> float:
+    return 0.5 + 0.1 * width
+
+
+def test_a_quadratic_is_recovered_and_its_top_is_best() -> None:
+    ranked = ranking(searched(hill, noise=1e-6))
+    assert ranked["fitted"].to_numpy() == pytest.approx(
+        [hill(*row) for row in ranked[["depth", "width", "resolution"]].to_numpy()], abs=1e-5
+    )
+    assert list(ranked["fitted"]) == sorted(ranked["fitted"], reverse=True)
+    assert ranked["best"].iloc[0] and ranked["best"].sum() == ranked["region"].sum() == 1
+    assert "a quadratic surface" in ranked.attrs["surface"]
+
+
+def test_networks_that_candidates_share_count_once() -> None:
+    rows = searched(hill)
+    ranked = ranking(rows)
+    assert len(ranked) == len(rows[["depths", "widths", "pixels"]].drop_duplicates())
+    assert sorted(itertools.chain(*ranked["candidates"])) == sorted(set(rows["rule"]))
+
+
+def test_the_best_is_among_those_that_may_be_best() -> None:
+    """In 95 % of studies whose networks differ by as much as their noise; and some are excluded."""
+    held, kept = [], []
+    rows = searched(lambda *shares: 0.5)
+    clean = rows.drop_duplicates("run_id")
+    parts = clean[["depth", "width", "resolution"]].to_numpy(float)
+    logs = np.log2(parts) * [1, 2, 2]
+    truth = np.array([hill(*row) for row in logs / logs.sum(1, keepdims=True)])
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        drawn = dict(zip(clean["run_id"], truth + 0.02 * rng.normal(size=len(truth)), strict=True))
+        ranked = ranking(rows.assign(accuracy=rows["run_id"].map(drawn)))
+        top = (
+            ranked[["depth", "width", "resolution"]].apply(lambda row: hill(*row), axis=1).idxmax()
+        )
+        held.append(ranked["region"][top])
+        kept.append(ranked["region"].mean())
+    assert np.mean(held) >= 0.9 and np.mean(kept) < 0.9
+
+
+def test_a_corner_that_wins_is_told_beside_the_best_triple_inside(tmp_path: Path) -> None:
+    rows = searched(wide)
     [drawing] = [d for d in SEARCHES if d.name == "grid"]
-    found = drawing.tabulate(table, drawing.select(summary(table)))
-    assert len(found) == len(triples(0.2))
+    found = drawing.tabulate(rows, drawing.select(summary(rows)))
+    assert len(found) == len(triples(0.1))
     best = found[found["best"]]
-    assert len(best) == 1
-    assert best["beta"].iloc[0] == found["beta"].max()
-    assert found.loc[found["region"], "rung"].eq(2).all()
-    assert (found.loc[found["rung"] == 1, "low"] > 0).all()
+    assert len(best) == 1 and best["beta"].iloc[0] == found["beta"].max()
+    first, second = drawing.found(found)
+    assert first.startswith(f"The best of 25 candidates is {best['rule'].iloc[0]}, 6")
+    inside = found[found["interior"]].iloc[0]
+    assert second.startswith("Here the method selects width alone; the best triple that grows")
+    assert f"{inside['rule']}, is {100 * inside['behind']:.1f} points behind (" in second
+    assert len(drawing.found(drawing.tabulate(*(lambda r: (r, summary(r)))(searched(hill))))) == 1
+
+
+def test_what_no_quadratic_fits_and_few_networks_are_judged_by_their_means() -> None:
+    peak = ranking(searched(lambda d, w, r: 0.6 + 0.1 * (max(d, w, r) > 0.8), noise=1e-3))
+    assert "does not fit (p = " in peak.attrs["surface"]
+    assert peak["fitted"].to_numpy() == pytest.approx(peak["mean"])
+    few = ranking(searched(wide, step=0.3))
+    assert len(few) <= 6 and "too few for a surface" in few.attrs["surface"]
+    one = searched(hill)
+    alone = ranking(one[one["seed"] == 0])
+    assert alone["region"].all() and alone["low"].isna().sum() >= len(alone) - 1
+
+
+def test_missing_runs_leave_the_rest_of_a_search() -> None:
+    rows = searched(hill)
+    gone = rows["rule"] == rows["rule"].iloc[0]
+    rows.loc[gone, ["accuracy", "status"]] = [np.nan, "missing"]
+    assert rows["rule"].iloc[0] not in set(itertools.chain(*ranking(rows)["candidates"]))
 
 
 def test_triples_meet_the_constraint() -> None:

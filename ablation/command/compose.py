@@ -176,11 +176,10 @@ SETTINGS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid search: step between its candidates' alpha and beta, at this phi, with epochs of each rung."""
+    """A grid search: step between its candidates' alpha and beta, at this phi."""
 
     step: float
     phi: float
-    epochs: tuple[int, ...]
 
 
 @dataclass(frozen=True)

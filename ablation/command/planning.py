@@ -1,8 +1,8 @@
 """From overrides to a plan: which runs a command asks for, in one place for run, plan, status and report.
 
 A study is composed once and expanded in Python, and once more for each part that adds overrides of its own;
-`-m` overrides are composed once per combination. A study may grow: what a search trains next follows from the
-records of what it trained before.
+`-m` overrides are composed once per combination. What a check of the star fit trains follows from the star's
+records.
 """
 
 import itertools
@@ -68,10 +68,9 @@ class Plan:
     """Everything a command asked for. name: the study's, or `sweep`; question: the study's. command: the
     overrides as typed.
 
-    follows: what the study will train after these runs, chosen by their records; "" where this is all. after:
-    the overrides of studies whose records this one follows from. search: whether it is a grid search, whose
-    arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and are
-    judged by themselves. claim: the one that answers the question (ablation.judge.claims), "" for the first.
+    after: the overrides of studies whose records this one follows from. search: whether it is a grid search,
+    whose arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and
+    are judged by themselves. claim: the one that answers the question (ANSWERS), "" for the first.
     """
 
     name: str
@@ -80,7 +79,6 @@ class Plan:
     results: Path
     format: str
     command: str
-    follows: str = ""
     question: str = ""
     after: tuple[str, ...] = ()
     search: bool = False
@@ -135,7 +133,6 @@ def plan(overrides: Sequence[str]) -> Plan:
         results=folder_at(cfg, "results"),
         format=cfg.format,
         command=shlex.join(overrides),
-        follows=study.follows if study else "",
         question=cfg.study.question,
         after=tuple(shlex.join([*beside, f"study={name}"]) for name in _before(cfg, jobs)),
         search=study is not None and bool(study.study["grid"]),
@@ -256,8 +253,7 @@ def _before(cfg: DictConfig, jobs: Sequence[Job]) -> list[str]:
 
 
 class _Study:
-    """A study file and the command around it, expanded to jobs: part after part, and where it searches, stage
-    after stage."""
+    """A study file and the command around it, expanded to jobs, part after part."""
 
     def __init__(
         self, cfg: DictConfig, overrides: Sequence[str], setting: str, free: Mapping[str, list[str]]
@@ -269,7 +265,6 @@ class _Study:
         # Which comes before what a size says.
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
         self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
-        self.follows = ""
         one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
@@ -283,7 +278,7 @@ class _Study:
 
     def _stages(self) -> Iterator[list[Job]]:
         if self.study["grid"]:
-            return self._halving()
+            return self._candidates()
         if self.study["optimum"]:
             return self._around_optimum()
         return self._parts()
@@ -301,32 +296,12 @@ class _Study:
         for part in self.study["parts"] or [{}]:
             yield self._part(part)
 
-    def _halving(self) -> Iterator[list[Job]]:
-        """The grid search: every rung trains what the one before left, each with a complete schedule of its
-        own length."""
-        from ablation.judge.halving import survivors  # pandas, only where it is used
-
+    def _candidates(self) -> Iterator[list[Job]]:
+        """The grid search: every candidate triple at one phi."""
         grid = self.study["grid"]
-        last = len(grid["epochs"])
         step = typed("study.grid.step", grid["step"], float)
-        left = [*self.study["rules"], *map(vars, triples(step))]
-        for rung, epochs in enumerate(grid["epochs"], 1):
-            part = {
-                "setting": f"{epochs} epochs",
-                "overrides": [f"recipe.epochs={epochs}"],
-                "rules": left,
-                "phis": [grid["phi"]],
-            }
-            jobs = self._part(part)
-            yield jobs
-            if rung == last:
-                return
-            kept = self._when_done(jobs, survivors)
-            if kept is None:
-                leave = f"what these {epochs} epochs leave of the candidates"
-                self.follows = f"rung {rung + 1} of {last} follows, with {leave}"
-                return
-            left = [rule for rule in left if _name(rule) in kept]
+        rules = [*self.study["rules"], *map(vars, triples(step))]
+        yield self._part({"rules": rules, "phis": [grid["phi"]]})
 
     def _around_optimum(self) -> Iterator[list[Job]]:
         """What the star fit predicts to be best at one budget, and its neighbours at the same."""
@@ -369,11 +344,6 @@ def _confirming(study: Mapping[str, Any]) -> Sequence[int]:
     return study["confirm"]
 
 
-def _name(rule: str | Mapping[str, Any]) -> str:
-    """Of a rule as a study file has it: a name that ships, or a mapping with one."""
-    return rule if isinstance(rule, str) else rule["name"]
-
-
 def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
     """A study at the size asked for: `small`, as it stands, or with what the file says under that size in its
     place.
@@ -402,7 +372,7 @@ def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
 def _refuse_settled(overrides: Sequence[str], study: Mapping[str, Any]) -> None:
     """What a study gives itself cannot be given beside it: the scaling, and whatever its overrides, parts or
     search set."""
-    own = {"recipe.epochs"} if study["grid"] else set()
+    own: set[str] = set()
     for part in (study, *study["parts"]):
         own |= {key_of(word) for word in part.get("overrides", [])}
     for override in overrides:

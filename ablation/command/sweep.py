@@ -96,15 +96,11 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     on_signals(interrupt)
     for said in wanted.found:
         print(said, flush=True)
-    while True:
-        _train_all(wanted, launch, launcher)
-        if not wanted.follows:
-            return
-        wanted = plan(words)
+    _train_all(wanted, launch, launcher)
 
 
 def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
-    """One stage: every run that is planned by now."""
+    """Every run of a plan that has no record."""
     runs = {entry.run.id: entry.run for entry in wanted.planned}
     left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
     print(
@@ -121,10 +117,9 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     done = all_finished(wanted.execution, runs.values())
     if missing := pending(wanted.planned, done):
         raise Incomplete(_account(wanted, missing, faults, launcher), status)
-    if not wanted.follows:
-        summarise(wanted.name, wanted.planned, done, wanted.execution)
+    summarise(wanted.name, wanted.planned, done, wanted.execution)
     print(outcome(wanted.planned, done))
-    next_ = wanted.follows or f"figures and table: {wanted.through('report')}"
+    next_ = f"figures and table: {wanted.through('report')}"
     print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
 
 

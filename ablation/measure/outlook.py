@@ -38,8 +38,6 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
     notes = [
         f"{wanted.name}: {count} distinct runs, {len(done)} done, {count - len(done)} to train"
     ]
-    if wanted.follows:
-        notes.append(wanted.follows)
     notes.append(spending(wanted, done, forecast, at_once))
     notes.append(showing(wanted, done))
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ablation.judge.halving import ranking
 from ablation.judge.star import StarFit, star
+from ablation.judge.surface import ALONE, ranking
 from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
-from ablation.show.words import percent
+from ablation.show.words import listed, percent
 from ablation.theory.scaling import DIMENSIONS, RULES
 
 # ---------------------------------------------------------------- grid search: alpha and beta, gamma solved
@@ -20,42 +20,28 @@ def grid_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def grid_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """One row per candidate: its triple, the rung it reached, its network's mean there, how far that is
-    behind the rung's best (with interval), whether it was kept, and in the last rung whether it is the best
-    or not distinguishable from it (region)."""
-    rungs = []
-    for number, (setting, rung) in enumerate(frame.groupby("setting", sort=False), 1):
-        if rung["accuracy"].isna().any():
-            break
-        ranked = ranking(rung).assign(rung=number, epochs=setting)
-        ranked["region"] = ~(ranked["low"] > 0)
-        rungs.append(
-            ranked.rename(columns={"rule": "named"})
-            .explode("candidates")
-            .rename(columns={"candidates": "rule"})
-        )
-    if not rungs:
+    """One row per candidate: its triple, its network's shares of cost, measured mean and value on the
+    surface, how far that is behind the best (with simultaneous bounds), whether it may be the best (region),
+    whether it grows in all dimensions (interior), and whether it is the best by that. None without a run."""
+    if frame["accuracy"].isna().all():
         return None
-    reached = pd.concat(rungs).drop_duplicates("rule", keep="last")
+    ranked = ranking(frame)
+    reached = ranked.rename(columns={"rule": "named"}).explode("candidates")
+    reached = reached.rename(columns={"candidates": "rule"})
     triples = rows.drop_duplicates("rule")[
         ["rule", "phi", "alpha", "beta", "gamma", "cost", "split"]
     ]
     table = triples.merge(reached, on="rule").assign(
         n=int(rows["n"].max()), diverged=rows["diverged"].sum(), missing=rows["missing"].sum()
     )
-    last = table["rung"] == table["rung"].max()
-    table["best"] = last & (table["behind"] == 0) & (table["rule"] == table["named"])
-    table["region"] &= last
-    return (
-        table.drop(columns="named")
-        .sort_values(["rung", "mean"], ascending=False, kind="stable")
-        .reset_index(drop=True)
-    )
+    table["best"] &= table["rule"] == table["named"]
+    table = table.drop(columns="named").sort_values("fitted", ascending=False, kind="stable")
+    table.attrs["surface"] = ranked.attrs["surface"]
+    return table.reset_index(drop=True)
 
 
 def grid_figure(table: pd.DataFrame) -> Figure:
-    """A cell for each candidate: gamma, and how many points its network is behind the best of the last rung
-    that it reached."""
+    """A cell for each candidate: gamma, and how many points its network is behind the best."""
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     ax = figure.subplots()
     cells = table[~table["rule"].isin(RULES)]
@@ -65,100 +51,63 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     for row in cells.itertuples():
         x, y = alphas.index(row.alpha), betas.index(row.beta)
         grid[y, x] = percent(row.behind)
-        rung = "" if row.rung == table["rung"].max() else f"\nout at {row.rung}"
-        ax.text(
-            x,
-            y,
-            f"γ {row.gamma:.3g}\n{-percent(row.behind) or 0:.1f}{rung}",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color="black",
-        )
+        told = f"γ {row.gamma:.3g}\n{-percent(row.behind) or 0:.1f}"
+        ax.text(x, y, told, ha="center", va="center", fontsize=8.5, color="black")
         if row.region:
-            ax.add_patch(
-                Rectangle(
-                    (x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="black", linewidth=2.2
-                )
-            )
+            frame = {"fill": False, "edgecolor": "black", "linewidth": 2.2}
+            ax.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, **frame))
         if row.best:
             ax.plot(x + 0.33, y + 0.31, marker="*", color="black", markersize=12)
     image = ax.imshow(grid, origin="lower", cmap="cividis_r", vmin=0, alpha=0.55, aspect="auto")
     for name, rule in RULES.items():
         if name in set(table["rule"]):
-            place = (
-                np.interp(rule.alpha, alphas, range(len(alphas))),
-                np.interp(rule.beta, betas, range(len(betas))),
-            )
-            ax.plot(
-                place[0] - 0.36,
-                place[1] + 0.33,
-                marker=look(name)[1],
-                color=look(name)[0],
-                markersize=7,
-                linestyle="",
-                label=f"the paper's {name}",
-            )
-    ax.plot(
-        [],
-        [],
-        marker="*",
-        color="black",
-        markersize=12,
-        linestyle="",
-        label="best of the last rung",
-    )
-    ax.plot(
-        [],
-        [],
-        marker="s",
-        markerfacecolor="none",
-        color="black",
-        linestyle="",
-        markersize=11,
-        label="not distinguishable from it",
-    )
+            x = np.interp(rule.alpha, alphas, range(len(alphas)))
+            y = np.interp(rule.beta, betas, range(len(betas)))
+            colour, marker = look(name)
+            own = {"label": f"the paper's {name}", "markersize": 7, "linestyle": ""}
+            ax.plot(x - 0.36, y + 0.33, marker=marker, color=colour, **own)
+    star = {"marker": "*", "color": "black", "markersize": 12, "linestyle": ""}
+    ax.plot([], [], label="best", **star)
+    square = {"marker": "s", "markerfacecolor": "none", "markersize": 11, "linestyle": ""}
+    ax.plot([], [], color="black", label="may be the best", **square)
     ax.set_xticks(range(len(alphas)), [f"{alpha:.3g}" for alpha in alphas])
     ax.set_yticks(range(len(betas)), [f"{beta:.3g}" for beta in betas])
     ax.set_xlabel("α (depth)")
     ax.set_ylabel("β (width); γ solved from αβ²γ² = 2")
     ax.grid(visible=False)
-    figure.colorbar(
-        image,
-        ax=ax,
-        label=f"{table['split'].iloc[0]} accuracy behind the rung's best (points)",
-        shrink=0.85,
-    )
+    label = f"{table['split'].iloc[0]} accuracy behind the best (points)"
+    figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     ax.legend(loc="upper right", frameon=False)
-    what = (
-        "points behind the best of the last rung that a candidate reached; a rung for each number of "
-        "epochs"
-    )
-    return headed(
-        figure,
-        f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost",
-        table,
-        what,
-    )
+    what = "points behind the best; framed: may be the best, with 95 % certainty for all together"
+    title = f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost"
+    return headed(figure, title, table, table.attrs["surface"], what)
 
 
 def grid_found(table: pd.DataFrame) -> list[str]:
-    """The highest mean of the last rung, and which others cannot be told from it."""
-    last = table[table["rung"] == table["rung"].max()]
-    best = last[last["best"]].iloc[0]
-    others = last[last["behind"] > 0]
-    highest = f"the highest mean is that of {best['rule']}, {percent(best['mean']):.1f} %"
-    text = f"{len(last)} of {len(table)} candidates trained for {best['epochs']}; {highest}."
-    if others.empty:
-        return [text]
-    after = next(others.sort_values("behind").itertuples())
-    interval = f"{percent(after.low):+.1f} to {percent(after.high):+.1f}"
-    behind = f"{percent(after.behind):.1f} points behind ({interval})"
-    level = (
-        f"{int(others['region'].sum())} of the {len(others)} others of that rung are behind by intervals "
-        "that include 0"
+    """The best triple, which others may be as good, and where it grows in one dimension or two the best of
+    those that grow in all three."""
+    best = table[table["best"]].iloc[0]
+    networks = table.drop_duplicates("fitted")
+    others = networks[networks["region"] & ~networks["best"]]
+    named = (
+        f"The best of {len(table)} candidates is {best['rule']}, {percent(best['fitted']):.1f} %"
     )
-    return [f"{text} {level}; the next one, {after.rule}, is {behind}."]
+    level = f"{len(others)} of the {len(networks) - 1} other networks may be as good"
+    found = [f"{named}, by {table.attrs['surface']}; {level}."]
+    return found if best["interior"] else [*found, _selects(table, best)]
+
+
+def _selects(table: pd.DataFrame, best: pd.Series) -> str:
+    """What it means that the best triple leaves a dimension alone."""
+    grown = [name for name in DIMENSIONS if best[name] > ALONE]
+    said = f"Here the method selects {listed(grown)} alone"
+    inside = table[table["interior"]]
+    if inside.empty:
+        return f"{said}; no candidate grows in all three."
+    first = inside.iloc[0]
+    bounds = f"{percent(first['low']):+.1f} to {percent(first['high']):+.1f}"
+    behind = f"{percent(first['behind']):.1f} points behind ({bounds})"
+    return f"{said}; the best triple that grows in all three, {first['rule']}, is {behind}."
 
 
 # ---------------------------------------------------------------- star fit: one dimension at a time around a
