@@ -463,7 +463,7 @@ def test_the_best_is_among_those_that_may_be_best() -> None:
     logs = np.log2(parts) * [1, 2, 2]
     truth = np.array([hill(*row) for row in logs / logs.sum(1, keepdims=True)])
     rng = np.random.default_rng(1)
-    for _ in range(60):
+    for _ in range(30):
         drawn = dict(zip(clean["run_id"], truth + 0.02 * rng.normal(size=len(truth)), strict=True))
         ranked = ranking(rows.assign(accuracy=rows["run_id"].map(drawn)))
         top = (

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.optimize import least_squares
 
 from ablation.judge.frame import sample
-from ablation.theory.scaling import DIMENSIONS, Coefficients, Rule
+from ablation.theory.scaling import DIMENSIONS, LEAST, MOST, Coefficients, Rule
 
 Floats = NDArray[np.float64]
 
@@ -50,10 +51,7 @@ class PowerLaws:
         2 lambda, c C r^-c = 2 lambda, so each coefficient is (a_k A_k / (c_k lambda))^(1 / a_k), and lambda
         follows from the budget.
         """
-        power = 1 / np.array(self.exponents)
-        worth = np.log(np.array(self.exponents) * np.array(self.scales) / COST)
-        log_lambda = ((COST * power * worth).sum() - np.log(budget)) / (COST * power).sum()
-        return Coefficients(*(float(x) for x in np.exp(power * (worth - log_lambda))))
+        return Coefficients(*(float(x) for x in _optima(self.parameters[None], budget)[0]))
 
     @property
     def rule(self) -> Rule:
@@ -68,15 +66,27 @@ class StarFit:
     """A fit and its parametric bootstrap. replicates (B, 7): parameters in the order of NAMES; triples (B,
     3): alpha, beta, gamma.
 
+    chi_square: the sum of squared residuals in standard errors; degrees: networks less parameters.
     unidentified: names of parameters of which a twentieth of the replicates or more lie on a bound: the data
     do not say what they are.
     """
 
     laws: PowerLaws
-    residual: float
+    chi_square: float
+    degrees: int
     replicates: Floats
     triples: Floats
     unidentified: tuple[str, ...]
+
+    @property
+    def residual(self) -> float:
+        """The root mean square residual in standard errors, about 1 where the fit is good."""
+        return float(np.sqrt(self.chi_square / self.degrees))
+
+    def p(self, freedom: float) -> float:
+        """p value of residuals as large as these, where standard errors rest on so many degrees of freedom
+        (an F test)."""
+        return float(stats.f.sf(self.chi_square / self.degrees, self.degrees, freedom))
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of a parameter (see NAMES) or of alpha, beta, gamma."""
@@ -85,16 +95,60 @@ class StarFit:
             if name in ("alpha", "beta", "gamma")
             else self.replicates[:, NAMES.index(name)]
         )
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.quantile(values, _tails(level))
         return float(low), float(high)
 
     def band(self, coefficients: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
         """Percentile band of the fitted errors at coefficients (n, 3): two of (n,)."""
-        curves = np.array(
-            [_errors(row, np.asarray(coefficients, float)) for row in self.replicates]
-        )
-        low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = np.quantile(self.curves(coefficients), _tails(level), axis=0)
         return low, high
+
+    def curves(self, coefficients: Floats) -> Floats:
+        """Errors at coefficients (n, 3) by every replicate: (B, n)."""
+        points = np.asarray(coefficients, float)
+        return np.array([_errors(row, points) for row in self.replicates])
+
+    def optima(self, budget: float, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
+        """Depth, width and resolution (3,) of least predicted error at a budget, and percentile bounds of
+        each."""
+        best = _optima(self.laws.parameters[None], budget)[0]
+        low, high = np.quantile(_optima(self.replicates, budget), _tails(level), axis=0)
+        return best, low, high
+
+    def gains(self, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
+        """Points of accuracy (3,) that a doubling of cost spent on depth, width or resolution alone gains at
+        the baseline, d = w = r = 1, by the slope there; and percentile bounds of each."""
+        gained = _gains(self.laws.parameters[None])[0]
+        low, high = np.quantile(_gains(self.replicates), _tails(level), axis=0)
+        return gained, low, high
+
+    def ahead(self, level: float = 0.95) -> str:
+        """The dimension whose gain at the baseline is above both others' in all but a few replicates; "" for
+        none."""
+        gains = _gains(self.replicates)
+        first = int(_gains(self.laws.parameters[None])[0].argmax())
+        certain = (gains.argmax(1) == first).mean() >= (1 + level) / 2
+        return DIMENSIONS[first] if certain else ""
+
+
+def _tails(level: float) -> list[float]:
+    return [(1 - level) / 2, (1 + level) / 2]
+
+
+def _optima(parameters: Floats, budget: float) -> Floats:
+    """The closed form of PowerLaws.optimum for rows of parameters (B, 7): (B, 3)."""
+    scales, exponents = parameters[:, 1:4], parameters[:, 4:]
+    power = 1 / exponents
+    worth = np.log(exponents * scales / COST)
+    total = (COST * power).sum(1)
+    log_lambda = ((COST * power * worth).sum(1) - np.log(budget)) / total
+    # A flat dimension has its optimum anywhere; nobody builds what lies beyond these.
+    return np.clip(np.exp(power * (worth - log_lambda[:, None])), LEAST, MOST)
+
+
+def _gains(parameters: Floats) -> Floats:
+    """Slopes of accuracy in log2 of cost along each dimension at the baseline (B, 3), in points."""
+    return 100 * np.log(2) * parameters[:, 1:4] * parameters[:, 4:] / COST
 
 
 def fit_star(
@@ -140,10 +194,10 @@ def fit_star(
         axis=0
     ) >= 0.05
     unidentified = tuple(name for name, stuck in zip(NAMES, on_bound, strict=True) if stuck)
-    residual = float(np.sqrt(2 * cost / max(1, len(errors) - len(NAMES))))
     return StarFit(
         PowerLaws(best[0], tuple(best[1:4]), tuple(best[4:])),
-        residual,
+        2 * cost,
+        len(errors) - len(NAMES),
         np.array(drawn),
         triples,
         unidentified,
@@ -215,17 +269,48 @@ def _through(name: str, point: Floats, phi: float) -> Rule:
 SEED = 0  # of the bootstrap behind the star fit's intervals
 
 
-def star(frame: pd.DataFrame) -> StarFit:
-    """The star fit of a frame: errors are means over seeds, with standard errors from statistics.Sample, none
+@dataclass(frozen=True)
+class Measured:
+    """Networks of a star: coefficients (n, 3), mean errors (n,), their standard errors (n,) with so many
+    degrees of freedom, and which of them move more than one dimension off the centre (n,)."""
+
+    coefficients: Floats
+    errors: Floats
+    deviations: Floats
+    freedom: float
+    crossed: NDArray[np.bool_]
+
+    def fit(self, replicates: int = 200) -> StarFit:
+        """The fit to the networks that move one dimension at most."""
+        own = ~self.crossed
+        parts = (self.coefficients[own], self.errors[own], self.deviations[own])
+        return fit_star(*parts, np.random.default_rng(SEED), replicates)
+
+    def together(self, fit: StarFit, level: float = 0.95) -> tuple[float, float, float]:
+        """By how many points crossed networks are better than their dimensions added up, on average, with a
+        percentile interval over seeds and fits; NaN where there is none."""
+        if not self.crossed.any():
+            return (float("nan"),) * 3
+        points = self.coefficients[self.crossed]
+        measured = self.errors[self.crossed]
+        noise = np.random.default_rng(SEED).standard_normal((len(fit.replicates), len(points)))
+        drawn = fit.curves(points) - measured - noise * self.deviations[self.crossed]
+        better = 100 * float((fit.laws(points) - measured).mean())
+        low, high = np.quantile(100 * drawn.mean(1), _tails(level))
+        return better, float(low), float(high)
+
+
+def measured(frame: pd.DataFrame) -> Measured:
+    """The networks of a frame: errors are means over seeds, with standard errors from contrasts.Sample, none
     below the median network's: that few seeds happen to agree does not make a mean exact, nor should one
     network carry the fit.
 
-    Raises ValueError for fewer networks than the fit needs, and for one seed, which gives no standard error.
+    Raises ValueError for one seed, which gives no standard error.
     """
     runs, places = sample(frame)
     means = {place: runs.mean(place) for place in np.flatnonzero(runs.runs)}
     spread = (
-        np.nanmedian([float(mean.error) for mean in means.values()])
+        np.nanmedian([float(mean.seeds[0]) for mean in means.values()])
         if (runs.runs > 1).any()
         else np.nan
     )
@@ -236,11 +321,27 @@ def star(frame: pd.DataFrame) -> StarFit:
     networks = frame.groupby(places, sort=False)[[*DIMENSIONS]].first()
     networks = networks[runs.runs[networks.index] > 0]
     errors = np.array([1 - float(means[place].effect) for place in networks.index])
-    deviations = np.array([np.fmax(float(means[place].error), spread) for place in networks.index])
-    return fit_star(networks.to_numpy(float), errors, deviations, np.random.default_rng(SEED))
+    deviations = np.array(
+        [np.fmax(float(means[place].seeds[0]), spread) for place in networks.index]
+    )
+    coefficients = networks.to_numpy(float)
+    freedom = float((runs.runs[runs.runs > 0] - 1).sum())
+    return Measured(coefficients, errors, deviations, freedom, moved(coefficients) > 1)
+
+
+def moved(coefficients: Floats) -> NDArray[np.intp]:
+    """In how many dimensions each row (n, 3) differs from the most common value of each (n,)."""
+    table = pd.DataFrame(coefficients)
+    centre = [table[column].mode()[0] for column in table]
+    return (~np.isclose(coefficients, centre)).sum(axis=1)
+
+
+def star(frame: pd.DataFrame) -> StarFit:
+    """The star fit of a frame; see `measured`. Raises ValueError for fewer networks than the fit needs."""
+    return measured(frame).fit()
 
 
 def star_neighbours(frame: pd.DataFrame, budget: float, step: float) -> dict[str, Rule]:
     """The optimum that the star fit predicts at a budget and its neighbours at the same cost; see
-    `fits.neighbours`."""
+    `neighbours`."""
     return neighbours(star(frame).laws.optimum(budget), budget, step)

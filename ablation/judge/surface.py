@@ -98,10 +98,9 @@ def surface(runs: Sample, known: np.ndarray, shares: Floats) -> tuple[Floats, st
 
 def _behind(runs: Sample, weights: Floats, best: int) -> tuple[Floats, Floats, Floats]:
     """How far each network is below one of them, and bounds for all together (Dunnett 1955)."""
-    found = [runs.contrast(weights[best] - row) for row in weights]
-    effects = np.array([float(each.effect) for each in found])
-    errors = np.array([float(each.error) for each in found])
-    reach = _critical(runs, weights, best, two_sided=True) * errors
+    effects, errors = _against(runs, weights, best)
+    statistics = _statistics(runs, weights, _drawn(runs, weights), best)
+    reach = float(np.quantile(np.abs(statistics).max(1, initial=0.0), LEVEL)) * errors
     reach[best] = 0.0
     return effects, effects - reach, effects + reach
 
@@ -111,28 +110,39 @@ def may_be_best(runs: Sample, weights: Floats) -> list[bool]:
     one-sided bound with itself as the control (multiple comparisons with the best, Hsu 1984). The true best
     is among them in 95 % of studies, however many networks there are. All may be where nothing is known of
     the noise."""
+    drawn = _drawn(runs, weights)
     able = []
     for own in range(len(weights)):
-        found = [runs.contrast(row - weights[own]) for row in np.delete(weights, own, axis=0)]
-        ahead = np.array([float(each.effect) for each in found])
-        errors = np.array([float(each.error) for each in found])
-        bound = _critical(runs, weights, own, two_sided=False) * errors
-        able.append(not bool((ahead > bound).any()))
+        effects, errors = _against(runs, weights, own)
+        statistics = _statistics(runs, weights, drawn, own)
+        bound = float(np.quantile(statistics.max(1, initial=0.0), LEVEL)) * errors
+        able.append(not bool((-effects > bound).any()))
     return able
 
 
-def _critical(runs: Sample, weights: Floats, control: int, two_sided: bool) -> float:
-    """Dunnett's critical value: of the largest of the t statistics of all networks against one, from draws
-    with a fixed seed. NaN where nothing is known of the noise."""
+def _against(runs: Sample, weights: Floats, control: int) -> tuple[Floats, Floats]:
+    """How far one network is ahead of each, and the standard errors of that."""
+    found = [runs.contrast(weights[control] - row) for row in weights]
+    effects = np.array([float(each.effect) for each in found])
+    return effects, np.array([float(each.error) for each in found])
+
+
+def _drawn(runs: Sample, weights: Floats) -> Floats:
+    """Draws of what the noise of its runs makes of each network's value, in deviations of a run and divided
+    by what their estimate would be (draws, networks); the same ones every time. NaN where nothing is known of
+    the noise."""
     variance, freedom = runs.noise
     if not variance > 0:
-        return math.nan
-    differences = np.delete(weights[control] - weights, control, axis=0)
+        return np.full((1, len(weights)), np.nan)
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((DRAWS, runs.count)) / np.sqrt(np.maximum(runs.runs, 1))
-    errors = np.sqrt((differences**2 / np.maximum(runs.runs, 1)).sum(1))
     scale = np.sqrt(rng.chisquare(freedom, DRAWS) / freedom)
-    moved = errors > 0
-    statistics = (noise @ differences[moved].T) / errors[moved] / scale[:, None]
-    largest = (np.abs(statistics) if two_sided else statistics).max(1, initial=0.0)
-    return float(np.quantile(largest, LEVEL))
+    return noise @ weights.T / scale[:, None]
+
+
+def _statistics(runs: Sample, weights: Floats, drawn: Floats, control: int) -> Floats:
+    """The t statistics of all networks against one, for those that differ from it (draws, others)."""
+    differences = weights[control] - weights
+    errors = np.sqrt((differences**2 / np.maximum(runs.runs, 1)).sum(1))
+    others = errors > 0
+    return (drawn[:, others] - drawn[:, [control]]) / errors[others]

@@ -80,8 +80,8 @@ def page(
 def answered(results: Results, figures: Sequence[Shown]) -> str:
     """The answer to the study's question: what its findings come to, or what its figure shows first."""
     claim = results.wanted.claim
-    seen = [figure.found[0] for figure in figures if figure.drawing.name == claim]
-    return answer(results.findings, claim) or (seen[0] if seen else "")
+    seen = [text for figure in figures if figure.drawing.name == claim for text in figure.found[:2]]
+    return answer(results.findings, claim) or " ".join(seen)
 
 
 def undiverged(results: Results) -> str:

@@ -1,11 +1,14 @@
 """Figures of the searches: the map of the grid search and the star fit."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ablation.judge.star import StarFit, star
+from ablation.judge.contrasts import LEVEL
+from ablation.judge.star import Measured, StarFit, measured, moved
 from ablation.judge.surface import ALONE, ranking
 from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
 from ablation.show.words import listed, percent
@@ -114,109 +117,161 @@ def _selects(table: pd.DataFrame, best: pd.Series) -> str:
 # centre
 
 STEPS = 40  # of a fitted curve
+BUDGETS = (2.0, 4.0, 8.0)  # at which the optimum is told
 
 
 def star_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """Explicit coefficients that differ from their most common values in one dimension at most; eight
-    networks or more."""
+    """Explicit coefficients of which three values or more of each dimension stand at the most common ones of
+    the others, eight networks or more; networks that move several dimensions come with them."""
     chosen = summary[summary["rule"] == "coefficients"]
+    coefficients = chosen[list(DIMENSIONS)].to_numpy(float)
     if len(chosen) < 8:
         return None
-    centre = [chosen[name].mode()[0] for name in DIMENSIONS]
-    moved = (~np.isclose(chosen[list(DIMENSIONS)], centre)).sum(axis=1)
-    return chosen if moved.max() == 1 else None
+    own = chosen[moved(coefficients) < 2]
+    return chosen if len(own) >= 8 and own[list(DIMENSIONS)].nunique().min() > 2 else None
 
 
 def star_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """Measured means, and along each dimension the fitted curve with its 95 % bootstrap band: kind `measured`
-    or `fitted`, dimension, depth, width, resolution, mean, low, high (accuracies). None for a single seed,
-    which gives the fit no standard error."""
+    """Measured means with what the fit predicts, `measured` along one dimension or `crossed` in several, and
+    along each dimension the fitted curve with its 95 % bootstrap band: kind, dimension, depth, width,
+    resolution, mean, low, high, predicted (accuracies). None for a single seed, which gives the fit no
+    standard error."""
     if rows["low"].isna().all():
         return None
-    fit = star(frame)
+    found = measured(frame)
+    fit = found.fit()
     centre = {name: rows[name].mode()[0] for name in DIMENSIONS}
-    parts = []
+    coefficients = rows[list(DIMENSIONS)].to_numpy(float)
+    rows = rows.assign(predicted=1 - fit.laws(coefficients))
+    parts = [rows[moved(coefficients) > 1].assign(kind="crossed", dimension="")]
     for name in DIMENSIONS:
         others = [other for other in DIMENSIONS if other != name]
-        measured = rows[
-            np.isclose(rows[others], [centre[other] for other in others]).all(axis=1)
-        ].assign(kind="measured", dimension=name)
-        x = np.geomspace(measured[name].min(), measured[name].max(), STEPS)
-        points = pd.DataFrame(
-            {**{other: np.full(STEPS, centre[other]) for other in others}, name: x}
-        )
-        coefficients = points[list(DIMENSIONS)].to_numpy(float)
-        low, high = fit.band(coefficients)
-        parts += [
-            measured,
-            points.assign(
-                kind="fitted",
-                dimension=name,
-                mean=1 - fit.laws(coefficients),
-                low=1 - high,
-                high=1 - low,
-            ),
-        ]
-    table = pd.concat(parts, ignore_index=True)
-    table.attrs["says"] = sentences(fit)
+        along = np.isclose(rows[others], [centre[other] for other in others]).all(axis=1)
+        own = rows[along].assign(kind="measured", dimension=name)
+        parts += [own, _fitted(fit, name, centre, own[name])]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    table.attrs["says"] = sentences(found, fit)
     return table
 
 
-def sentences(fit: StarFit) -> list[str]:
-    """What the star fit says, in words: the triple with intervals, the floor, what is not identified."""
-    rule = fit.laws.rule
-    between = {
-        name: "{:.2f} to {:.2f}".format(*fit.interval(name)) for name in ("alpha", "beta", "gamma")
-    }
-    triple = ", ".join(
-        f"{name} {getattr(rule, name):.2f} ({between[name]})" for name in ("alpha", "beta", "gamma")
-    )
-    loose = f"; not identified: {', '.join(fit.unidentified)}" if fit.unidentified else ""
-    return [
-        f"cost-optimal triple with 95 % parametric bootstrap intervals: {triple}",
-        f"the paper's: 1.20, 1.10, 1.15{loose}",
+def _fitted(
+    fit: StarFit, name: str, centre: Mapping[str, float], values: pd.Series
+) -> pd.DataFrame:
+    """The fitted curve along one dimension through the centre, with its band."""
+    x = np.geomspace(values.min(), values.max(), STEPS)
+    others = {other: np.full(STEPS, centre[other]) for other in DIMENSIONS if other != name}
+    points = pd.DataFrame({**others, name: x})
+    coefficients = points[list(DIMENSIONS)].to_numpy(float)
+    low, high = fit.band(coefficients)
+    curve = {"mean": 1 - fit.laws(coefficients), "low": 1 - high, "high": 1 - low}
+    return points.assign(kind="fitted", dimension=name, **curve)
+
+
+def sentences(found: Measured, fit: StarFit) -> list[str]:
+    """What the star says, in words: how well it fits, the optimum at each budget, what the baseline gains by
+    each dimension, whether dimensions help each other, what is not identified."""
+    loose = [f"not identified: {', '.join(fit.unidentified)}"] if fit.unidentified else []
+    optima = [_optimum(found, fit, budget) for budget in BUDGETS]
+    return [_fits(found, fit), *optima, _starves(fit), _interacts(found, fit), *loose]
+
+
+def _fits(found: Measured, fit: StarFit) -> str:
+    """The chi-square of the fit, and where it is too large the network that lies farthest off."""
+    p = fit.p(found.freedom)
+    size = f"chi-square {fit.chi_square:.3g} on {fit.degrees} degrees of freedom, p = {p:.2g}"
+    if p >= 1 - LEVEL:
+        return f"the power laws fit: {size}"
+    fitted = fit.laws(found.coefficients)
+    off = np.where(found.crossed, 0, np.abs(found.errors - fitted) / found.deviations)
+    worst = int(off.argmax())
+    depth, width, resolution = found.coefficients[worst]
+    seen = f"{percent(1 - found.errors[worst]):.1f} % measured, {percent(1 - fitted[worst]):.1f} % fitted"
+    place = f"d={depth:.3g} w={width:.3g} r={resolution:.3g}"
+    return f"the power laws do not fit: {size}; farthest off is {place}, {seen}"
+
+
+def _optimum(found: Measured, fit: StarFit, budget: float) -> str:
+    """The coefficients of least predicted error at a budget."""
+    best, low, high = fit.optima(budget)
+    told = [
+        f"{name} {value:.2f} ({a:.2f} to {b:.2f})"
+        for name, value, a, b in zip(DIMENSIONS, best, low, high, strict=True)
     ]
+    loose = [name for name, a, b in zip(DIMENSIONS, low, high, strict=True) if b > 2 * a]
+    within = (best >= found.coefficients.min(0)) & (best <= found.coefficients.max(0))
+    beyond = [name for name, inside in zip(DIMENSIONS, within, strict=True) if not inside]
+    remarks = [
+        *([f"not identified: {listed(loose)}"] if loose else []),
+        *([f"beyond what was measured: {listed(beyond)}"] if beyond else []),
+    ]
+    return "; ".join([f"least error at {budget:g}x: {', '.join(told)}", *remarks])
+
+
+def _starves(fit: StarFit) -> str:
+    """What a doubling of cost gains at the baseline along each dimension."""
+    gained, low, high = fit.gains()
+    told = [
+        f"{name} {value:+.1f} ({a:+.1f} to {b:+.1f})"
+        for name, value, a, b in zip(DIMENSIONS, gained, low, high, strict=True)
+    ]
+    first = fit.ahead()
+    what = f"it starves for {first}" if first else "none is told ahead of the others"
+    return f"points for a doubling of cost at the baseline: {', '.join(told)}; {what}"
+
+
+def _interacts(found: Measured, fit: StarFit) -> str:
+    """Whether networks that move several dimensions are better than these added up."""
+    better, low, high = found.together(fit)
+    if not found.crossed.any():
+        return (
+            "no network that moves several dimensions was run: whether they help each other is open"
+        )
+    size = f"{better:+.1f} points ({low:+.1f} to {high:+.1f})"
+    what = "help each other" if low > 0 else "hinder each other" if high < 0 else "just add up"
+    many = f"{int(found.crossed.sum())} networks that move several dimensions"
+    return f"{many} are {size} better than these added up: dimensions {what}"
 
 
 def star_figure(table: pd.DataFrame) -> Figure:
-    """Accuracy along each dimension through the centre, with the fitted power laws."""
-    figure = Figure(figsize=(12.4, 4.8), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
+    """Accuracy along each dimension through the centre, with the fitted power laws; and every network against
+    what the fit predicts."""
+    figure = Figure(figsize=(15.5, 5.8), layout="constrained")
+    *axes, whole = figure.subplots(1, 4, sharey=True)
     for ax, name in zip(axes, DIMENSIONS, strict=True):
         colour, marker = look(name)
         rows = table[table["dimension"] == name]
         fitted = rows[rows["kind"] == "fitted"]
-        measured = rows[rows["kind"] == "measured"]
-        ax.fill_between(
-            fitted[name],
-            percent(fitted["low"]),
-            percent(fitted["high"]),
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-            label="95 % band of the fit",
-        )
+        own = rows[rows["kind"] == "measured"]
+        band = percent(fitted["low"]), percent(fitted["high"])
+        shade = {"color": colour, "alpha": 0.18, "linewidth": 0, "label": "95 % band of the fit"}
+        ax.fill_between(fitted[name], *band, **shade)
         ax.plot(fitted[name], percent(fitted["mean"]), color=colour, linewidth=1.6, label="fit")
-        bars(ax, measured[name], measured, colour, marker, label="mean over seeds")
+        bars(ax, own[name], own, colour, marker, label="mean over seeds")
         ax.set_xscale("log")
-        ticks = sorted(set(measured[name].round(2)))
+        ticks = sorted(set(own[name].round(2)))
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
         ax.set_xlabel(f"{name} coefficient")
-    axes[0].set_ylabel(accuracy_label(table[table["kind"] == "measured"]))
+    networks = table[table["kind"] != "fitted"]
+    for kind, colour, marker in (("measured", "0.45", "o"), ("crossed", "black", "D")):
+        rows = networks[networks["kind"] == kind]
+        name = "one dimension moved" if kind == "measured" else "several"
+        if len(rows):
+            bars(whole, percent(rows["predicted"]), rows, colour, marker, label=name)
+    ends = [percent(networks["predicted"].min()), percent(networks["predicted"].max())]
+    whole.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
+    whole.set_xlabel("fitted accuracy (%)")
+    whole.legend(frameon=False, loc="lower right")
+    axes[0].set_ylabel(accuracy_label(networks))
     axes[0].legend(frameon=False, loc="lower right")
-    measured = table[table["kind"] == "measured"].assign(n=lambda rows: rows["n"].astype(int))
-    measured.attrs["note"] = table.attrs.get("note", [])
-    return headed(
-        figure,
-        "error = E + A·d^-a + B·w^-b + C·r^-c, fitted to one dimension at a time",
-        measured,
-        *table.attrs["says"],
-    )
+    shown = networks.assign(n=lambda rows: rows["n"].astype(int))
+    shown.attrs["note"] = table.attrs.get("note", [])
+    title = "error = E + A·d^-a + B·w^-b + C·r^-c, fitted to one dimension at a time"
+    return headed(figure, title, shown, *table.attrs["says"])
 
 
 def star_found(table: pd.DataFrame) -> list[str]:
-    """The triple that follows from the fit."""
+    """What follows from the fit."""
     return [f"{text[:1].upper()}{text[1:]}." for text in table.attrs["says"]]
 
 
@@ -237,7 +292,7 @@ SEARCHES = (
     Drawing(
         name="star",
         title="Star fit",
-        says="how does error fall along each dimension, and which triple follows?",
+        says="how does error fall along each dimension, and where is the optimum at each cost?",
         select=star_rows,
         tabulate=star_table,
         draw=star_figure,
