@@ -10,9 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablation.judge.claims import CLAIMS, COMPOUND, scopes
+from ablation.judge.claims import CLAIMS, COMPOUND
 from ablation.judge.contrasts import half_width
-from ablation.judge.findings import (
+from ablation.judge.findings import judge, table
+from ablation.judge.frame import frame, sample
+from ablation.judge.questions import scopes
+from ablation.judge.simulate import WORLDS, World, coverage, drawn, measured, study, verdicts_on
+from ablation.judge.verdicts import (
     CONTRADICTED,
     EQUIVALENT,
     INCONCLUSIVE,
@@ -21,11 +25,7 @@ from ablation.judge.findings import (
     NOT_THE_RULE,
     SUPPORTED,
     Finding,
-    judge,
-    table,
 )
-from ablation.judge.frame import frame, sample
-from ablation.judge.simulate import WORLDS, World, coverage, drawn, measured, study, verdicts_on
 from ablation.runs.answers import packed, unpacked
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.drawing import style

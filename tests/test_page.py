@@ -19,7 +19,7 @@ import vl_convert
 
 from ablation.command.planning import plan
 from ablation.door import hydra
-from ablation.judge.findings import NOT_THE_RULE
+from ablation.judge.verdicts import NOT_THE_RULE
 from ablation.report import report
 from ablation.show.answer import answer
 from ablation.show.chart import chart

@@ -19,20 +19,22 @@ from ablation.judge.claims import (
     COMPOUND,
     DIMINISHING,
     IMPROVES,
-    Asked,
     Claim,
+    interpolated,
+)
+from ablation.judge.contrasts import Floats, Sample
+from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8, TABLE_3, TABLE_7, Row
+from ablation.judge.questions import (
+    Asked,
     Entrant,
     Quantity,
     Question,
     Scope,
     in_log_errors,
     in_points,
-    interpolated,
     scopes,
 )
-from ablation.judge.contrasts import Floats, Sample
-from ablation.judge.findings import Finding, answer
-from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8, TABLE_3, TABLE_7, Row
+from ablation.judge.verdicts import Finding, answer
 from ablation.theory.scaling import SINGLE
 
 DEVIATION = 0.2  # points, of a run

@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from ablation.judge.claims import CLAIMS, COMPOUND, Claim, Scope, scopes
+from ablation.judge.claims import CLAIMS, COMPOUND, Claim
 from ablation.judge.contrasts import Floats, Images, covariances
-from ablation.judge.findings import EQUIVALENT, SUPPORTED, TOLD, verdict_together, verdicts
+from ablation.judge.questions import Scope, scopes
+from ablation.judge.verdicts import EQUIVALENT, SUPPORTED, TOLD, verdict_together, verdicts
 from ablation.theory.scaling import SINGLE
 
 REPLICATES = 4000

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ablation.judge.findings import MEASURED, VERDICTS, Finding
+from ablation.judge.verdicts import MEASURED, VERDICTS, Finding
 from ablation.show.words import listed
 
 FEW = 3  # findings that a sentence names one by one

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from ablation.judge import printed, recount
-from ablation.judge.findings import NO_VERDICT, VERDICTS
 from ablation.judge.paper import COMPOUND_LEAD, FIGURE_3, FIGURE_8, TABLE_2, TABLE_2_V1, TABLE_7
 from ablation.judge.recount import ABOVE_OWN, AS_PRINTED, ON_B0, READINGS, SINGLE
+from ablation.judge.verdicts import NO_VERDICT, VERDICTS
 from ablation.show.drawing import FLOPS, GREY, Drawing, cost_axis, look
 from ablation.show.words import listed
 from ablation.theory.baselines import B0

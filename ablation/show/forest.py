@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablation.judge.findings import (
+from ablation.judge.verdicts import (
     CONTRADICTED,
     EQUIVALENT,
     INCONCLUSIVE,

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ablation.judge.contrasts import LEVEL
-from ablation.judge.findings import MARGIN, VERDICTS
+from ablation.judge.verdicts import MARGIN, VERDICTS
 from ablation.runs.records import Record
 from ablation.show import audit_page
 from ablation.show.answer import answer

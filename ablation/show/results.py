@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from ablation.command.planning import Plan
-from ablation.judge.findings import Finding, judge, table
+from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, summary
+from ablation.judge.verdicts import Finding
 from ablation.runs.arms import twins
 from ablation.runs.measurements import measurements_of
 from ablation.runs.records import Record, read_records

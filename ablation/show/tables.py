@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ablation.judge import paper
 from ablation.judge.contrasts import LEVEL, MOST_SEEDS
-from ablation.judge.findings import Finding
+from ablation.judge.verdicts import Finding
 from ablation.show.results import Results
 from ablation.show.words import as_markdown
 

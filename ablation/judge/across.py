@@ -1,0 +1,244 @@
+"""What is asked across scopes: of several baselines, of several settings; and what else networks of equal
+FLOPs cost, of which the paper claims nothing."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ablation.judge.claims import CLAIMS, COMPOUND, IMPROVES, Claim, rivals
+from ablation.judge.questions import Asked, Entrant, Quantity, Question, Scope
+from ablation.judge.verdicts import (
+    MARGIN,
+    MEASURED,
+    Case,
+    Finding,
+    Head,
+    all_together,
+    asked_at,
+    held_together,
+    judged,
+)
+
+EVERYWHERE = "The same holds for every baseline: MobileNets and ResNet too (section 5.1, Table 3)."
+ELSEWHERE = "What holds in one setting holds in another: the paper trains each network in one (section 5.2)."
+FINER = (
+    "Higher resolution shows finer patterns (section 3.1): it is not the compute alone that pays."
+)
+CHOSEN = "The recipe as it is serves the baseline best (chosen here, on validation images)."
+DIFFER = "Networks of equal FLOPs differ in other costs (a measurement; section 3.3 takes FLOPs for cost)."
+
+
+def baselines(
+    parts: Sequence[Scope], found: Sequence[Finding], margin: float = MARGIN
+) -> list[Finding]:
+    """Whether what a claim says holds for several baselines together, and whether its effects differ between
+    them, in each setting and at each kind of cost. `found`: what each gave by itself."""
+    places = dict.fromkeys((scope.setting, scope.cost) for scope in parts)
+    answers = {asked_at(finding): finding for finding in found}
+    told = {place: finding.verdict for place, finding in answers.items()}
+    across: list[Finding] = []
+    for claim, (setting, cost) in itertools.product((IMPROVES, COMPOUND), places):
+        own = [scope for scope in parts if (scope.setting, scope.cost) == (setting, cost)]
+        asked = {scope: claim.ask(scope).largest for scope in own}
+        asked = {scope: together for scope, together in asked.items() if together}
+        if len(asked) > 1:
+            names = ", ".join(scope.baseline for scope in asked)
+            head = Head("baselines", EVERYWHERE, "all", setting, cost, f"{claim.key}: {names}")
+            cases = [
+                Case(head, scope, question)
+                for scope, together in asked.items()
+                for question in together
+            ]
+            members = [answers[_place(claim, case.scope, case.question)] for case in cases]
+            across.append(held_together(head, cases, members, claim.unit))
+            differ = list(_changes(claim, list(asked), told, "baseline"))
+            across += judged(differ, claim.unit, False, margin)
+    return across
+
+
+def pixels(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
+    """What higher resolution gains by compute alone, on enlarged images without more detail, and what by the
+    pixels, at the same compute."""
+    plain = {
+        (scope.baseline, scope.cost): scope for scope in reversed(parts) if not _enlarged(scope)
+    }
+    found = []
+    for scope in parts:
+        native = plain.get((scope.baseline, scope.cost))
+        if native and _enlarged(scope):
+            cases = list(_by_pixels(native, scope))
+            chains = [range(len(cases) - 2, -1, -2), range(len(cases) - 1, -1, -2)]
+            found += judged(cases, "points", True, margin, chains)
+    return found
+
+
+def _enlarged(scope: Scope) -> bool:
+    """Whether its larger networks see images of less detail than they have pixels."""
+    return any(not math.isnan(arm.detail) for arm in scope.arms)
+
+
+def _by_pixels(native: Scope, enlarged: Scope) -> Iterator[Case]:
+    """The two parts of what each resolution gains, the smallest first."""
+    own = {arm.label: arm for arm in native.points("resolution")}
+    base = next((arm for arm in native.arms if arm.label == "baseline"), None)
+    for arm in enlarged.points("resolution"):
+        if base and arm.label in own:
+            steps = [
+                native.mean(base, "baseline"),
+                enlarged.mean(arm, f"{arm.pixels} px, {enlarged.setting}"),
+                native.mean(own[arm.label], f"{arm.pixels} px, {native.setting}"),
+            ]
+            for name, small, large in zip(
+                ("compute", "pixels"), steps[:-1], steps[1:], strict=True
+            ):
+                question = Question(f"by {name} {native.at(arm)}", large, small)
+                arms = [*native.arms, *enlarged.arms]
+                head = Head("pixels", FINER, native.baseline, "", native.cost, question.subject)
+                yield Case(head, replace(native, arms=arms), question)
+
+
+def recipes(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
+    """The baseline in its first setting against the baseline in every other, of a frame that scales
+    nothing."""
+    if len(parts) < 2 or any(arm.label != "baseline" for scope in parts for arm in scope.arms):
+        return []
+    first, *others = parts
+    arms = [arm for scope in parts for arm in scope.arms]
+    whole = replace(first, arms=arms)
+    best = first.mean(first.arms[0], first.setting)
+    questions = [
+        Question(
+            f"{first.setting} against {scope.setting}",
+            best,
+            scope.mean(scope.arms[0], scope.setting),
+        )
+        for scope in others
+    ]
+    head = Head("recipe", CHOSEN, first.baseline, "", first.cost)
+    cases = [Case(replace(head, subject=each.subject), whole, each) for each in questions]
+    answers = judged(cases, "points", True, margin)
+    together = Asked(
+        questions, together={f"{first.setting} against all of them": range(len(cases))}
+    )
+    return [*answers, *all_together(head, together, cases, answers, "points")]
+
+
+def settings(
+    parts: Sequence[Scope], found: Sequence[Finding], margin: float = MARGIN
+) -> list[Finding]:
+    """Whether an effect depends on the setting: in each later setting minus in the first; those of a claim
+    are one family. `found`: what the settings gave by themselves, for the note."""
+    told = {asked_at(finding): finding.verdict for finding in found}
+    places = dict.fromkeys((scope.baseline, scope.cost) for scope in parts)
+    changes = []
+    for claim, (baseline, cost) in itertools.product(CLAIMS, places):
+        own = [
+            scope
+            for scope in parts
+            if (scope.baseline, scope.cost) == (baseline, cost) and not _enlarged(scope)
+        ]
+        changes += judged([*_changes(claim, own, told, "setting")], claim.unit, False, margin)
+    return changes
+
+
+def _place(claim: Claim, scope: Scope, question: Question) -> tuple[str, ...]:
+    return claim.key, scope.baseline, scope.setting, scope.cost, question.subject
+
+
+def _changes(
+    claim: Claim, own: Sequence[Scope], told: Mapping[tuple[str, ...], str], name: str
+) -> Iterator[Case]:
+    """What a claim asks in several scopes that differ in `name`, each later one against the first that asks
+    it."""
+    first: dict[str, tuple[Scope, Quantity]] = {}
+    for scope in own:
+        for question in claim.ask(scope).questions:
+            verdict = told[_place(claim, scope, question)]
+            now = Quantity(f"{verdict} at {getattr(scope, name)}", question.weights)
+            before, then = first.setdefault(question.subject, (scope, now))
+            if np.any(now.weights != then.weights):
+                change = Question(_under(claim, question), now, then)
+                yield _change(scope, before, change, name)
+
+
+def _change(scope: Scope, before: Scope, question: Question, name: str) -> Case:
+    """A question about two scopes, in one that has the networks of both."""
+    between = f"{getattr(scope, name)} against {getattr(before, name)}"
+    both = replace(scope, arms=[*scope.arms, *before.arms])
+    key, statement = ("settings", ELSEWHERE) if name == "setting" else ("baselines", EVERYWHERE)
+    place = {"baseline": scope.baseline, "setting": scope.setting} | {name: between}
+    return Case(
+        Head(key, statement, cost=scope.cost, subject=question.subject, **place), both, question
+    )
+
+
+def _under(claim: Claim, question: Question) -> str:
+    """A question's subject, after the name of its claim."""
+    return (
+        question.subject
+        if question.subject.startswith(claim.key)
+        else f"{claim.key}: {question.subject}"
+    )
+
+
+# What networks of equal FLOPs may differ in: columns of the frame, with names.
+AXES = {
+    "macs": "training FLOPs of an image",
+    "activations": "activations",
+    "step_bytes": "memory of a training step",
+    "step_seconds": "time of a training step",
+}
+
+
+def costs(parts: Sequence[Scope]) -> list[Finding]:
+    """On each axis the costliest over the cheapest rule, at the largest cost in FLOPs that they share: a
+    measurement, of which the paper claims nothing. Networks do not depend on the setting: the first one's are
+    looked at."""
+    first = {(scope.baseline, scope.cost): scope for scope in reversed(parts)}
+    found: list[Finding] = []
+    for scope in reversed(first.values()):
+        for column in AXES:
+            found += _spread(scope, column)
+    return found
+
+
+def _spread(scope: Scope, column: str) -> list[Finding]:
+    """The finding on one axis; none where fewer than two rules are known on it."""
+    arms = _equals(scope)
+    known = [arm for arm in arms if not math.isnan(getattr(arm, column))]
+    values = {arm.rule: float(getattr(arm, column)) for arm in known}
+    if len(values) < 2:
+        return []
+    ascending = sorted(values.items(), key=lambda item: item[1])
+    ratios = {rule: value / min(values.values()) for rule, value in ascending}
+    largest = max(ratios.values())
+    source = f"a median on {known[0].step_device}" if column.startswith("step_") else "counted"
+    head = Head(
+        "costs", DIFFER, scope.baseline, "", scope.cost, f"{AXES[column]} {scope.at(arms[0])}"
+    )
+    return [
+        head.finding(
+            MEASURED, "x", effect=largest, note=f"{_ranked(ratios)}; {source}, so no interval"
+        )
+    ]
+
+
+def _ranked(ratios: Mapping[str, float]) -> str:
+    """Rules and their ratios in order, the first and the last four of many."""
+    words = [f"{rule} {ratio:.2f}" for rule, ratio in ratios.items()]
+    shown = words if len(words) < 9 else [*words[:4], "...", *words[-4:]]
+    return ", ".join(shown)
+
+
+def _equals(scope: Scope) -> list[Entrant]:
+    """Networks of different rules at the largest equal cost."""
+    leader = "compound" if "compound" in scope.rules else next(iter(scope.rules), "")
+    others = [rule for rule in scope.rules if rule != leader]
+    for arm in reversed(scope.points(leader)):
+        arms = [arm, *rivals(scope, arm, others)]
+        if len({one.built for one in arms}) > 1:
+            return arms
+    return []
