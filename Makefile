@@ -111,7 +111,7 @@ $(ORACLE)/.installed: constraints.txt
 	$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
 	@touch $@
 
-check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (a minute)
+check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (two minutes)
 	$(BIN)/python -m ablation.judge.simulate
 
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)

@@ -16,7 +16,7 @@ from ablation.command.planning import plan as plan_of
 from ablation.door import hydra
 from ablation.images import shapes
 from ablation.images.cache import Sizes, sizes
-from ablation.images.splits import load
+from ablation.images.splits import Images, load
 from ablation.judge.contrasts import Sample, detectable
 from ablation.measure import outlook
 from ablation.measure.calibrate import fit, left_out_error
@@ -33,7 +33,7 @@ from ablation.runs.config import Execution
 from ablation.runs.records import read_records, write_record
 from ablation.theory.baselines import B0, MINI
 from ablation.theory.cost import cost
-from ablation.train import execute, watch
+from ablation.train import classifier, execute
 from tests.test_data import RECIPE as STEPPING
 from tests.test_data import SHAPES
 from tests.test_run_identity import some_record, some_run
@@ -115,13 +115,14 @@ def test_a_run_evaluates_as_many_images_as_are_predicted(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    original = execute.measure
-    for module in (execute, watch):
-        monkeypatch.setattr(
-            module,
-            "measure",
-            lambda net, images, *rest: seen.append(len(images)) or original(net, images, *rest),
-        )
+    original = classifier.answers
+
+    def counted(net: torch.nn.Module, images: Images, *rest: object) -> object:
+        seen.append(len(images))
+        return original(net, images, *rest)
+
+    for module in (classifier, execute):  # where epochs are validated, and at the end
+        monkeypatch.setattr(module, "answers", counted)
     run = some_run(data=SHAPES, recipe=dataclasses.replace(STEPPING, epochs=3, validate_every=1))
     entry = dataclasses.replace(planned("phi=0").planned[0], run=run)
     execute.execute(entry, Execution(tmp_path, cache, wandb="disabled", accelerator="cpu"))

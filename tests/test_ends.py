@@ -2,6 +2,7 @@
 is kept."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,10 +35,21 @@ def test_a_door_that_is_stopped_says_so_in_a_line(
     name: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     process = start(f"ablation.{name}", *REPORTED, f"results={tmp_path}", stdout=subprocess.DEVNULL)
-    time.sleep(0.4)  # while it imports, or just after
+    _until_it_catches(process.pid, signal.SIGTERM)
+    time.sleep(0.1)  # while it imports
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=60)
     assert (said, process.returncode) == ("interrupted\n", 128 + number)
+
+
+def _until_it_catches(pid: int, number: signal.Signals) -> None:
+    """Wait until a process has a handler for a signal, as the kernel tells it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        [caught] = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+        if int(caught, 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.01)
 
 
 def test_a_sweep_that_is_stopped_as_a_terminal_does_it_shows_no_traceback(tmp_path: Path) -> None:
