@@ -157,6 +157,15 @@ def test_a_shared_run_counts_once_even_where_some_arms_ask_for_fewer_seeds() -> 
         assert len({arm.place for arm in scope.arms if arm.phi == 0}) == 1
 
 
+def test_equal_values_at_the_ceiling_are_judged_alike_alone_and_together() -> None:
+    """All rivals and compound at 100 % in every seed: what each pair is, all of them are."""
+    rows = QUICK.copy()
+    rows.loc[rows["phi"] == 2, "accuracy"] = 1.0
+    found = verdicts(judge(rows), "compound")
+    at_four = {name: verdict for name, verdict in found.items() if "at 4x" in name}
+    assert len(at_four) == 4 and set(at_four.values()) == {EQUIVALENT}
+
+
 def test_one_seed_gives_no_interval_and_no_verdict_and_says_so() -> None:
     judged = judge(measure(plan(arms(), seeds=1), concave))
     found = [each for each in judged if each.unit != "x" and not math.isnan(each.effect)]

@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablation.judge.contrasts import Sample, detectable, holm, least, power, seeds_needed
+from ablation.judge.contrasts import (
+    Sample,
+    detectable,
+    holm,
+    in_sequence,
+    least,
+    power,
+    seeds_needed,
+)
 from ablation.judge.frame import frame, summary
 from ablation.judge.paper import FIGURE_8
 from ablation.judge.star import PowerLaws
@@ -505,6 +513,43 @@ def test_missing_runs_leave_the_rest_of_a_search() -> None:
     gone = rows["rule"] == rows["rule"].iloc[0]
     rows.loc[gone, ["accuracy", "status"]] = [np.nan, "missing"]
     assert rows["rule"].iloc[0] not in set(itertools.chain(*ranking(rows)["candidates"]))
+
+
+def test_rivals_in_sequence_are_the_graph_of_bretz() -> None:
+    """Against the procedure itself, test by test: of the tests that are open each has a share of the error,
+    one that rejects opens the next of its chain, and a chain that is through leaves its share to the
+    others."""
+    chains = [[2, 1, 0], [5, 4, 3], [6, 7]]
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        p = rng.random(8) ** 3
+        adjusted = in_sequence(p, chains)
+        for level in (0.01, 0.05, 0.2, 0.5):
+            told = {place for place in range(8) if adjusted[place] <= level + 1e-12}
+            assert told == rejected(p, chains, level)
+    p = rng.random((5, 4))
+    assert in_sequence(p, [[place] for place in range(4)]) == pytest.approx(holm(p))
+    assert np.isnan(in_sequence(np.array([np.nan, 0.001]), [[0], [1]])[0])
+
+
+def rejected(p: np.ndarray, chains: list[list[int]], level: float) -> set[int]:
+    """What is rejected, one test after the other."""
+    at = [0] * len(chains)
+    told: set[int] = set()
+    while True:
+        left = [place for place, chain in enumerate(chains) if at[place] < len(chain)]
+        able = [place for place in left if p[chains[place][at[place]]] <= level / len(left)]
+        if not able:
+            return told
+        told.add(chains[able[0]][at[able[0]]])
+        at[able[0]] += 1
+
+
+def test_no_number_of_seeds_settles_what_the_images_leave_open() -> None:
+    few = seeds_needed(1.0, 0.6, 8, 3, 0.5)
+    assert 3 < few < 20
+    assert seeds_needed(1.0, 0.6, 8, 3, 0.5, images=0.05) > few
+    assert math.isinf(seeds_needed(1.0, 0.6, 8, 3, 0.5, images=0.5**2))
 
 
 def test_triples_meet_the_constraint() -> None:

@@ -24,7 +24,10 @@ def judge(frame: pd.DataFrame, margin: float = MARGIN) -> list[Finding]:
         return found
     fresh = {asked_at(finding): finding for finding in _all_of(frame[confirming], margin)}
     return [
-        replace(finding, confirmed=_confirmed(fresh.get(asked_at(finding)))) for finding in found
+        replace(finding, confirmed=_confirmed(fresh.get(asked_at(finding))))
+        if finding.n
+        else finding
+        for finding in found
     ]
 
 

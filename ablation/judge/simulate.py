@@ -9,6 +9,7 @@ and the unit is the point.
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -282,7 +283,8 @@ def _in_per_cent(shares: Mapping[str, float]) -> dict[str, float]:
 
 def main() -> None:
     """Entry point."""
-    print(tables())
+    started = time.perf_counter()
+    print(f"{tables()}; {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":
