@@ -24,7 +24,7 @@ from ablation.show.answer import answer
 from ablation.show.chart import chart
 from ablation.show.drawing import Drawing
 from ablation.show.results import Results, note
-from ablation.show.tables import by_claim, results_rows, runs_rows
+from ablation.show.tables import CONFIRMED, OVER_SEEDS, by_claim, results_rows, runs_rows
 from ablation.show.words import listed
 
 
@@ -61,6 +61,7 @@ def page(
         photographs=[uri("image/png", path.read_bytes()) for path in photographs],
         claims=claims,
         short=short(claims),
+        aside=ASIDE,
         tally={name: counts[name] for name in VERDICTS if counts[name]},
         answer=answered(results, figures),
         over_images=any(finding.over == "seeds and images" for finding in results.findings),
@@ -95,6 +96,7 @@ def undiverged(results: Results) -> str:
     return f"No run diverged; {seen} a rate of up to {rate:.0%} open."
 
 
+ASIDE = ("n", OVER_SEEDS, CONFIRMED)  # columns that a phone has no room for: they stand in full below
 MANY = 20  # runs of a network without a divergence leave less than 14 % open
 
 
