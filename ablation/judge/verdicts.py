@@ -194,12 +194,13 @@ def judged(
     asked = [cases[place] for place in places]
     numbers = {place: number for number, place in enumerate(places)}
     kept = [[numbers[place] for place in chain if place in numbers] for chain in chains]
-    judged = _verdicts_on(asked, signed, margin, [chain for chain in kept if chain], scales)
-    family = len([chain for chain in kept if chain] or asked)
+    tested = [chain for chain in kept if chain]
+    told = _verdicts_on(asked, signed, margin, tested, scales)
+    family = len(tested or asked)
     found = []
     for place, case in enumerate(cases):
         if place in numbers:
-            verdict, p, remarks = judged[numbers[place]]
+            verdict, p, remarks = told[numbers[place]]
             found.append(_one_of(case, verdict, p, unit, margin, family, remarks))
         else:
             remarks = [_off(arm) for arm in case.off_direction]
@@ -223,8 +224,8 @@ def _verdicts_on(
     one."""
     if not cases:
         return []
-    p, judged = verdicts([case.estimate for case in cases], signed, margin, chains)
-    in_points = [str(verdict) for verdict in judged]
+    p, named = verdicts([case.estimate for case in cases], signed, margin, chains)
+    in_points = [str(verdict) for verdict in named]
     if not scales:
         return [(verdict, float(each), []) for verdict, each in zip(in_points, p, strict=True)]
     others = [case.question.estimate(case.scope.log_errors) for case in cases]
