@@ -220,8 +220,8 @@ def balance_figure(table: pd.DataFrame) -> Figure:
         cost_axis(ax, part["macs"], FLOPS)
     axes[0].set_ylabel(accuracy_label(table))
     accuracy_range(axes, table)
-    widths = ", ".join(f"{width:.3g}" for width in sorted(set(table["width"].round(3))))
-    key(axes[-1], f"depth, resolution\n(w = {widths} along each)", paper=True)
+    widths = f"{table['width'].min():.3g} to {table['width'].max():.3g}"
+    key(axes[-1], f"depth, resolution\n(w = {widths})", paper=True)
     return headed(figure, "Scaling width under other depths and resolutions", table)
 
 
