@@ -111,7 +111,7 @@ DEVIATION = 2e-3
 def seen(errors: Floats) -> Measured:
     """A star with crossed networks, of three seeds each."""
     deviations = np.full(len(POINTS), DEVIATION)
-    return Measured(POINTS, errors, deviations, 2.0 * len(POINTS), moved(POINTS) > 1)
+    return Measured(POINTS, errors, deviations, np.full(len(POINTS), 40.0), moved(POINTS) > 1)
 
 
 def drawn(
@@ -128,13 +128,11 @@ def test_crossed_networks_are_those_that_move_several_dimensions() -> None:
 
 def test_a_fit_that_does_not_hold_is_said_with_the_network_farthest_off() -> None:
     found, fit = drawn(TRUTH)
-    assert fit.p(found.freedom) > 0.05 and sentences(found, fit)[0].startswith(
-        "the power laws fit: chi"
-    )
+    assert fit.p > 0.05 and sentences(found, fit)[0].startswith("the power laws fit: chi")
     odd = TRUTH(POINTS) + 0.05 * ((POINTS[:, 0] > 2) & (POINTS[:, 0] < 2.3))
     found, fit = seen(odd), seen(odd).fit(40)
     said = sentences(found, fit)[0]
-    assert fit.p(found.freedom) < 0.05 and fit.residual > 2
+    assert fit.p < 0.05 and fit.residual > 2
     assert (
         said.startswith("the power laws do not fit: chi-square ")
         and "farthest off is d=2.0" in said
@@ -142,14 +140,19 @@ def test_a_fit_that_does_not_hold_is_said_with_the_network_farthest_off() -> Non
 
 
 def test_power_laws_that_are_true_are_rarely_said_not_to_fit() -> None:
-    """In 5 % of stars."""
+    """In 5 % of stars, though standard errors rest on three seeds of networks whose deviations are 8 to 1. By
+    an F distribution it would be 17 %."""
+    own = DEVIATION * np.geomspace(1, 8, len(STAR))
+    freedoms = np.full(len(STAR), 2.0)
     ps = []
-    for seed in range(40):
-        noise = DEVIATION * np.random.default_rng(seed).standard_normal(len(STAR))
-        deviations = np.full(len(STAR), DEVIATION)
-        fit = fit_star(STAR, TRUTH(STAR) + noise, deviations, np.random.default_rng(0), 2, starts=4)
-        ps.append(fit.p(36.0))
-    assert np.mean(np.array(ps) < 0.05) <= 0.15
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        seen = TRUTH(STAR) + own * rng.standard_normal(len(STAR))
+        estimated = own * np.sqrt(rng.chisquare(freedoms) / freedoms)
+        estimated = np.fmax(estimated, np.median(estimated))
+        fit = fit_star(STAR, seen, estimated, rng, replicates=40, starts=4, freedoms=freedoms)
+        ps.append(fit.p)
+    assert np.mean(np.array(ps) < 0.05) <= 0.2
 
 
 def test_intervals_of_the_optimum_hold_the_true_one() -> None:
@@ -195,7 +198,9 @@ def test_networks_that_are_better_than_their_dimensions_added_up_are_told(
 def test_a_star_without_crossed_networks_says_what_is_open() -> None:
     noise = DEVIATION * np.random.default_rng(0).standard_normal(len(STAR))
     deviations = np.full(len(STAR), DEVIATION)
-    found = Measured(STAR, TRUTH(STAR) + noise, deviations, 36.0, moved(STAR) > 1)
+    found = Measured(
+        STAR, TRUTH(STAR) + noise, deviations, np.full(len(STAR), 40.0), moved(STAR) > 1
+    )
     said = " ".join(sentences(found, found.fit()))
     assert "no network that moves several dimensions was run" in said and "nan" not in said
 

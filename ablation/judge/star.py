@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.optimize import least_squares
 
 from ablation.judge.frame import sample
@@ -66,14 +65,15 @@ class StarFit:
     """A fit and its parametric bootstrap. replicates (B, 7): parameters in the order of NAMES; triples (B,
     3): alpha, beta, gamma.
 
-    chi_square: the sum of squared residuals in standard errors; degrees: networks less parameters.
-    unidentified: names of parameters of which a twentieth of the replicates or more lie on a bound: the data
-    do not say what they are.
+    chi_square: the sum of squared residuals in standard errors, misfits (B,): that of each replicate;
+    degrees: networks less parameters. unidentified: names of parameters of which a twentieth of the
+    replicates or more lie on a bound: the data do not say what they are.
     """
 
     laws: PowerLaws
     chi_square: float
     degrees: int
+    misfits: Floats
     replicates: Floats
     triples: Floats
     unidentified: tuple[str, ...]
@@ -83,10 +83,16 @@ class StarFit:
         """The root mean square residual in standard errors, about 1 where the fit is good."""
         return float(np.sqrt(self.chi_square / self.degrees))
 
-    def p(self, freedom: float) -> float:
-        """p value of residuals as large as these, where standard errors rest on so many degrees of freedom
-        (an F test)."""
-        return float(stats.f.sf(self.chi_square / self.degrees, self.degrees, freedom))
+    @property
+    def p(self) -> float:
+        """The chance of so large a chi-square were the laws true: the share of replicates with one at least
+        as large.
+
+        Neither an F nor a chi-square distribution serves: a parameter on a bound fits nothing, and a standard
+        error with two degrees of freedom behind it may be far too small.
+        """
+        larger = int((self.misfits >= self.chi_square).sum())
+        return (1 + larger) / (1 + len(self.misfits))
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of a parameter (see NAMES) or of alpha, beta, gamma."""
@@ -158,12 +164,14 @@ def fit_star(
     rng: np.random.Generator,
     replicates: int = 200,
     starts: int = 20,
+    freedoms: Floats | None = None,
 ) -> StarFit:
     """Weighted least squares from several starts, bounded; then the same on `replicates` draws from the
     fitted means.
 
     coefficients (n, 3); errors (n,): means over seeds; deviations (n,): their standard errors, from the seed
-    variance pooled over the study. The bootstrap is parametric: three to five seeds are too few to resample.
+    variance pooled over the study; freedoms (n,): their degrees of freedom, by which the bootstrap draws them
+    anew, too; None where they are known. It is parametric: three to five seeds are too few to resample.
     Raises ValueError for fewer than 8 networks.
     """
     coefficients, errors, deviations = (
@@ -179,14 +187,14 @@ def fit_star(
         for _ in range(starts)
     ]
     best, cost = _least_squares(coefficients, errors, deviations, first)
-    drawn = []
-    for _ in range(replicates):
+    drawn, misfits = [], []
+    for number in range(replicates):
         simulated = _errors(best, coefficients) + deviations * rng.standard_normal(len(errors))
-        drawn.append(
-            _least_squares(coefficients, simulated, deviations, [best, first[len(drawn) % starts]])[
-                0
-            ]
-        )
+        estimated = _drawn_anew(deviations, freedoms, rng)
+        start = [best, first[number % starts]]
+        found, half = _least_squares(coefficients, simulated, estimated, start)
+        drawn.append(found)
+        misfits.append(2 * half)
     laws = [PowerLaws(row[0], tuple(row[1:4]), tuple(row[4:])) for row in drawn]
     triples = np.array([[law.rule.alpha, law.rule.beta, law.rule.gamma] for law in laws])
     low, high = _bounds()
@@ -198,10 +206,19 @@ def fit_star(
         PowerLaws(best[0], tuple(best[1:4]), tuple(best[4:])),
         2 * cost,
         len(errors) - len(NAMES),
+        np.array(misfits),
         np.array(drawn),
         triples,
         unidentified,
     )
+
+
+def _drawn_anew(deviations: Floats, freedoms: Floats | None, rng: np.random.Generator) -> Floats:
+    """Standard errors as other seeds would estimate them, none below the median."""
+    if freedoms is None:
+        return deviations
+    drawn = deviations * np.sqrt(rng.chisquare(freedoms) / freedoms)
+    return np.fmax(drawn, np.median(drawn))
 
 
 def _errors(parameters: Floats, coefficients: Floats) -> Floats:
@@ -271,20 +288,21 @@ SEED = 0  # of the bootstrap behind the star fit's intervals
 
 @dataclass(frozen=True)
 class Measured:
-    """Networks of a star: coefficients (n, 3), mean errors (n,), their standard errors (n,) with so many
-    degrees of freedom, and which of them move more than one dimension off the centre (n,)."""
+    """Networks of a star: coefficients (n, 3), mean errors (n,), their standard errors and the degrees of
+    freedom of each (n,), and which of them move more than one dimension off the centre (n,)."""
 
     coefficients: Floats
     errors: Floats
     deviations: Floats
-    freedom: float
+    freedoms: Floats
     crossed: NDArray[np.bool_]
 
     def fit(self, replicates: int = 200) -> StarFit:
         """The fit to the networks that move one dimension at most."""
         own = ~self.crossed
         parts = (self.coefficients[own], self.errors[own], self.deviations[own])
-        return fit_star(*parts, np.random.default_rng(SEED), replicates)
+        rng = np.random.default_rng(SEED)
+        return fit_star(*parts, rng, replicates, freedoms=self.freedoms[own])
 
     def together(self, fit: StarFit, level: float = 0.95) -> tuple[float, float, float]:
         """By how many points crossed networks are better than their dimensions added up, on average, with a
@@ -325,8 +343,9 @@ def measured(frame: pd.DataFrame) -> Measured:
         [np.fmax(float(means[place].seeds[0]), spread) for place in networks.index]
     )
     coefficients = networks.to_numpy(float)
-    freedom = float((runs.runs[runs.runs > 0] - 1).sum())
-    return Measured(coefficients, errors, deviations, freedom, moved(coefficients) > 1)
+    freedoms = np.array([float(means[place].seeds[1]) for place in networks.index])
+    freedoms = np.where(np.isnan(freedoms), np.nanmedian(freedoms), freedoms)
+    return Measured(coefficients, errors, deviations, freedoms, moved(coefficients) > 1)
 
 
 def moved(coefficients: Floats) -> NDArray[np.intp]:

@@ -177,9 +177,8 @@ def sentences(found: Measured, fit: StarFit) -> list[str]:
 
 def _fits(found: Measured, fit: StarFit) -> str:
     """The chi-square of the fit, and where it is too large the network that lies farthest off."""
-    p = fit.p(found.freedom)
-    size = f"chi-square {fit.chi_square:.3g} on {fit.degrees} degrees of freedom, p = {p:.2g}"
-    if p >= 1 - LEVEL:
+    size = f"chi-square {fit.chi_square:.3g} on {fit.degrees} degrees of freedom, p = {fit.p:.2g}"
+    if fit.p >= 1 - LEVEL:
         return f"the power laws fit: {size}"
     fitted = fit.laws(found.coefficients)
     off = np.where(found.crossed, 0, np.abs(found.errors - fitted) / found.deviations)
