@@ -622,6 +622,11 @@ def test_answers_to_other_images_or_none_leave_the_seeds_alone() -> None:
     )
 
 
+def test_one_image_tells_nothing_of_others() -> None:
+    found = judge(answered(QUICK, m=1))
+    assert {finding.over for finding in found} <= {"", "seeds"}
+
+
 @pytest.mark.parametrize("seeds", [3, 10])
 @pytest.mark.parametrize("world", [WORLDS[-3], WORLDS[-1]], ids=lambda world: world.name)
 def test_intervals_over_seeds_and_images_cover_the_truth(world: World, seeds: int) -> None:

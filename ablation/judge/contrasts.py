@@ -86,9 +86,9 @@ class Images:
     @classmethod
     def of(cls, answers: Sequence[tuple[str, NDArray[np.bool_]] | None]) -> "Images":
         """From what each run got right: which images, by name, and right or wrong (images,); None where that
-        is not known."""
+        is not known. One image alone tells nothing of others."""
         covariance = np.full((len(answers), len(answers)), np.nan)
-        names = [each[0] if each else None for each in answers]
+        names = [each[0] if each and len(each[1]) > 1 else None for each in answers]
         for name in dict.fromkeys(filter(None, names)):
             own = [run for run, other in enumerate(names) if other == name]
             right = np.stack([each[1] for each in answers if each and each[0] == name])
