@@ -153,10 +153,12 @@ def test_a_grid_search_trains_every_candidate_with_the_whole_schedule() -> None:
     assert {entry.arm.name for entry in wanted.planned} == names | {"compound"}
     assert {entry.run.recipe.epochs for entry in wanted.planned} == {4}
     assert not any(entry.run.evaluate for entry in wanted.planned)
-    with pytest.raises(
-        ValueError, match=r"study.grid.epochs: no such setting; there are step, phi"
-    ):
+    rungs = r"study.grid.epochs=\[1, 2\]: every candidate .* recipe.epochs=... for another length"
+    with pytest.raises(ValueError, match=rungs):
         planned("study=grid-search", "+study.grid.epochs=[1,2]")
+    for size in ("reference", "paper"):
+        with pytest.raises(ValueError, match=rf"study.{size}.grid.epochs=8: every candidate"):
+            planned("study=grid-search", f"+study.{size}.grid={{phi: 1, step: 0.1, epochs: 8}}")
 
 
 def test_the_star_check_follows_from_the_star(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ablation.judge.contrasts import (
 from ablation.judge.frame import frame, summary
 from ablation.judge.paper import FIGURE_8
 from ablation.judge.star import PowerLaws
-from ablation.judge.surface import ranking
+from ablation.judge.surface import below_best, ranking, surface
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.comparisons import COMPARISONS, all_curves, gain_table
 from ablation.show.drawing import GREY, PALETTE, Drawing, look, style
@@ -372,7 +372,8 @@ def test_figures_show_their_table(drawing: Drawing) -> None:
     assert any("accuracy" in label for label in labels)
     assert drawing.name in ("settings", "grid", "star") or any("FLOPs" in label for label in labels)
     below = figure._supxlabel.get_text()
-    assert "95 % t interval" in below and "n = " in below
+    intervals = "simultaneous 95 % bounds" if drawing.name == "grid" else "95 % t interval"
+    assert intervals in below and "n = " in below
     if drawing.name == "grid":
         cells = [text.get_text() for ax in figure.axes for text in ax.texts]
         assert len(cells) == len(shown)
@@ -462,24 +463,54 @@ def test_networks_that_candidates_share_count_once() -> None:
     assert sorted(itertools.chain(*ranked["candidates"])) == sorted(set(rows["rule"]))
 
 
-def test_the_best_is_among_those_that_may_be_best() -> None:
-    """In 95 % of studies whose networks differ by as much as their noise; and some are excluded."""
-    held, kept = [], []
-    rows = searched(lambda *shares: 0.5)
-    clean = rows.drop_duplicates("run_id")
-    parts = clean[["depth", "width", "resolution"]].to_numpy(float)
-    logs = np.log2(parts) * [1, 2, 2]
-    truth = np.array([hill(*row) for row in logs / logs.sum(1, keepdims=True)])
+def corners() -> tuple[np.ndarray, np.ndarray]:
+    """Shares of cost of twelve networks (12, 3), and the weights (12, 12) of the surface over them."""
+    found = ranking(searched(hill))
+    shares = found[["depth", "width", "resolution"]].to_numpy(float)
+    weights, said = surface(sample(np.full((12, 3), 0.5)), np.arange(12), shares)
+    assert "a quadratic surface" in said
+    return shares, weights
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("unequal", [1.0, 3.0])
+def test_the_best_is_left_out_and_bounds_fail_in_one_search_of_twenty(
+    slope: float, unequal: float
+) -> None:
+    """On a flat surface, a gentle and a steep one; of many best that are alike the first. Judged by their own
+    means, networks of three times the deviation are left out in 7 of 100: three seeds do not always show it.
+    """
+    shares, surface_weights = corners()
+    truth = 0.5 + slope * (np.array([hill(*row) for row in shares]) - 0.5)
+    behind = truth.max() - truth
+    deviations = 0.005 * np.where(np.arange(12) % 3, 1.0, unequal)
     rng = np.random.default_rng(1)
-    for _ in range(30):
-        drawn = dict(zip(clean["run_id"], truth + 0.02 * rng.normal(size=len(truth)), strict=True))
-        ranked = ranking(rows.assign(accuracy=rows["run_id"].map(drawn)))
-        top = (
-            ranked[["depth", "width", "resolution"]].apply(lambda row: hill(*row), axis=1).idxmax()
-        )
-        held.append(ranked["region"][top])
-        kept.append(ranked["region"].mean())
-    assert np.mean(held) >= 0.9 and np.mean(kept) < 0.9
+    noise = deviations[:, None] * rng.normal(size=(800, 12, 3))
+    values = truth[:, None] + noise + 0.01 * rng.normal(size=(800, 1, 3))
+    networks, seeds = np.indices((12, 3)).reshape(2, -1)
+    runs = Sample(values.reshape(800, -1), networks, seeds, 12)
+    for weights, least_often in ((surface_weights, 0.95), (np.eye(12), 0.92)):
+        _, able, low, high = below_best(runs, weights)
+        assert able[:, truth.argmax()].mean() >= least_often
+        held = (low <= behind + 1e-9) & (behind <= high + 1e-9)
+        assert held.all(1).mean() >= 0.95
+        assert (low[able] == 0).all()
+        assert slope < 0.3 or able.mean() < 0.9
+
+
+def test_missing_runs_and_seeds_that_shift_are_no_misfit() -> None:
+    """The surface is told from the truth in one search of twenty, whichever runs are missing."""
+    shares, _ = corners()
+    networks, seeds = np.indices((12, 3)).reshape(2, -1)
+    rng = np.random.default_rng(1)
+    told = []
+    for _ in range(300):
+        left = np.sort(rng.permutation(36)[6:])
+        values = (0.005 * rng.normal(size=(12, 3)) + 0.02 * rng.normal(size=3)).ravel()[left]
+        runs = Sample(values, networks[left], seeds[left], 12)
+        known = np.flatnonzero(runs.runs)
+        told.append("does not fit" in surface(runs, known, shares[known])[1])
+    assert np.mean(told) < 0.09
 
 
 def test_a_corner_that_wins_is_told_beside_the_best_triple_inside(tmp_path: Path) -> None:
@@ -497,13 +528,34 @@ def test_a_corner_that_wins_is_told_beside_the_best_triple_inside(tmp_path: Path
     assert len(drawing.found(drawing.tabulate(*(lambda r: (r, summary(r)))(searched(hill))))) == 1
 
 
+def test_the_network_of_the_best_triple_is_none_of_the_others() -> None:
+    """Neither is a network lost whose shares another one has, nor the best counted where a candidate that is
+    not the nearest to it comes first."""
+    rows = searched(lambda depth, width, resolution: 0.5 + 0.1 * depth)
+    [drawing] = [d for d in SEARCHES if d.name == "grid"]
+    found = drawing.tabulate(rows, drawing.select(summary(rows)))
+    assert found["network"].nunique() == len(ranking(rows)) == 12
+    assert not found["best"].iloc[0] and found["network"].iloc[0] == "2/1/1"
+    assert "; 0 of the 11 other networks may be as good." in drawing.found(found)[0]
+
+
+def test_one_seed_gives_a_best_triple_and_no_bounds() -> None:
+    rows = searched(wide)
+    rows = rows[rows["seed"] == 0]
+    [drawing] = [d for d in SEARCHES if d.name == "grid"]
+    first, second = drawing.found(drawing.tabulate(rows, drawing.select(summary(rows))))
+    assert "11 of the 11 other networks may be as good" in first
+    assert second.endswith("points behind.")
+
+
 def test_what_no_quadratic_fits_and_few_networks_are_judged_by_their_means() -> None:
     peak = ranking(searched(lambda d, w, r: 0.6 + 0.1 * (max(d, w, r) > 0.8), noise=1e-3))
-    assert "does not fit (p = " in peak.attrs["surface"]
+    assert "does not fit: p = " in peak.attrs["surface"]
     assert peak["fitted"].to_numpy() == pytest.approx(peak["mean"])
     few = ranking(searched(wide, step=0.3))
     assert len(few) <= 6 and "too few for a surface" in few.attrs["surface"]
     one = searched(hill)
+    assert "lack of fit" not in ranking(searched(hill, noise=0)).attrs["surface"]
     alone = ranking(one[one["seed"] == 0])
     assert alone["region"].all() and alone["low"].isna().sum() >= len(alone) - 1
 
@@ -513,6 +565,12 @@ def test_missing_runs_leave_the_rest_of_a_search() -> None:
     gone = rows["rule"] == rows["rule"].iloc[0]
     rows.loc[gone, ["accuracy", "status"]] = [np.nan, "missing"]
     assert rows["rule"].iloc[0] not in set(itertools.chain(*ranking(rows)["candidates"]))
+    rows.loc[~gone, ["accuracy", "status"]] = [np.nan, "missing"]
+    [drawing] = [d for d in SEARCHES if d.name == "grid"]
+    assert drawing.tabulate(rows, summary(rows)) is None
+    rows.loc[0, "accuracy"] = 0.5
+    found = drawing.tabulate(rows, drawing.select(summary(rows)))
+    assert "no other network has a run" in drawing.found(found)[0]
 
 
 def test_rivals_in_sequence_are_the_graph_of_bretz() -> None:

@@ -213,9 +213,21 @@ def check(cfg: DictConfig) -> None:
     for rule in study["rules"]:
         if not isinstance(rule, str | Mapping):
             raise ValueError(f"study.rules={rule}: a name, or a name with alpha, beta and gamma")
-    for name, kind in (("grid", Grid), ("optimum", Optimum)):
-        if study[name]:
-            build(kind, study[name], f"study.{name}")
+    sizes = {f"study.{size}": study[size] or {} for size in ("reference", "paper")}
+    for where, part in {"study": study, **sizes}.items():
+        for name, kind in (("grid", Grid), ("optimum", Optimum)):
+            if part.get(name):
+                _refuse_rungs(f"{where}.{name}", part[name])
+                build(kind, part[name], f"{where}.{name}")
+
+
+def _refuse_rungs(where: str, search: Any) -> None:
+    """Raises ValueError for a search in rungs of epochs, as studies had it once."""
+    if isinstance(search, Mapping) and "epochs" in search:
+        raise ValueError(
+            f"{where}.epochs={search['epochs']}: every candidate is trained with the whole schedule; leave "
+            "it out, and say recipe.epochs=... for another length"
+        )
 
 
 def conditions(cfg: DictConfig) -> Conditions:

@@ -201,16 +201,6 @@ class Sample:
         judge by."""
         return np.sqrt(self._residual[0]) if self._squares[3] > 0 else np.asarray(math.nan)
 
-    @property
-    def noise(self) -> tuple[float, float]:
-        """Variance of a run once networks and seeds are taken out, and its degrees of freedom; NaN where
-        nothing is left to judge by."""
-        return (
-            (float(self._residual[0]), self._residual[1])
-            if self._squares[3] > 0
-            else (math.nan,) * 2
-        )
-
     @cached_property
     def _indicators(self) -> Floats:
         return np.eye(self.count)[self.networks]

@@ -219,13 +219,19 @@ def accuracy_range(axes: Sequence[Axes], table: pd.DataFrame) -> None:
         ax.set_ylim(low - room, high + room)
 
 
-def headed(figure: Figure, title: str, table: pd.DataFrame, *notes: str) -> Figure:
+def headed(
+    figure: Figure,
+    title: str,
+    table: pd.DataFrame,
+    *notes: str,
+    shows: str = "mean over seeds with 95 % t interval",
+) -> Figure:
     """Title on top, and below what the points are: data, cost, n, kind of interval, what is missing."""
     figure.suptitle(title, fontweight="bold")
     seeds = sorted(set(table["n"]))
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
     without = "no interval: one seed" if seeds[-1] < 2 else "no interval: no spread over seeds"
-    shown = "mean over seeds with 95 % t interval" if table["low"].notna().any() else without
+    shown = shows if table["low"].notna().any() else without
     parts = [f"cost={'/'.join(dict.fromkeys(table['cost']))}", f"{shown}, {n}"]
     parts += [
         f"{name}: {count}" for name in ("diverged", "missing") if (count := int(table[name].sum()))

@@ -23,13 +23,14 @@ def grid_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def grid_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """One row per candidate: its triple, its network's shares of cost, measured mean and value on the
-    surface, how far that is behind the best (with simultaneous bounds), whether it may be the best (region),
-    whether it grows in all dimensions (interior), and whether it is the best by that. None without a run."""
+    """One row per candidate: its triple, its network (by the candidate nearest to it) with shares of cost,
+    measured mean and value on the surface, how far that is behind the best (with simultaneous bounds),
+    whether it may be the best (region), whether it grows in all dimensions (interior), and whether it is the
+    best by that. None without a run."""
     if frame["accuracy"].isna().all():
         return None
     ranked = ranking(frame)
-    reached = ranked.rename(columns={"rule": "named"}).explode("candidates")
+    reached = ranked.rename(columns={"rule": "network"}).explode("candidates")
     reached = reached.rename(columns={"candidates": "rule"})
     triples = rows.drop_duplicates("rule")[
         ["rule", "phi", "alpha", "beta", "gamma", "cost", "split"]
@@ -37,8 +38,8 @@ def grid_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     table = triples.merge(reached, on="rule").assign(
         n=int(rows["n"].max()), diverged=rows["diverged"].sum(), missing=rows["missing"].sum()
     )
-    table["best"] &= table["rule"] == table["named"]
-    table = table.drop(columns="named").sort_values("fitted", ascending=False, kind="stable")
+    table["best"] &= table["rule"] == table["network"]
+    table = table.sort_values("behind", kind="stable")
     table.attrs["surface"] = ranked.attrs["surface"]
     return table.reset_index(drop=True)
 
@@ -81,21 +82,22 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     label = f"{table['split'].iloc[0]} accuracy behind the best (points)"
     figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     ax.legend(loc="upper right", frameon=False)
-    what = "points behind the best; framed: may be the best, with 95 % certainty for all together"
+    what = "points behind the best of the surface; framed: may be the best"
+    bounds = "simultaneous 95 % bounds of all networks"
     title = f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost"
-    return headed(figure, title, table, table.attrs["surface"], what)
+    return headed(figure, title, table, table.attrs["surface"], what, shows=bounds)
 
 
 def grid_found(table: pd.DataFrame) -> list[str]:
     """The best triple, which others may be as good, and where it grows in one dimension or two the best of
     those that grow in all three."""
     best = table[table["best"]].iloc[0]
-    networks = table.drop_duplicates("fitted")
-    others = networks[networks["region"] & ~networks["best"]]
+    others = table[table["network"] != best["network"]].drop_duplicates("network")
     named = (
         f"The best of {len(table)} candidates is {best['rule']}, {percent(best['fitted']):.1f} %"
     )
-    level = f"{len(others)} of the {len(networks) - 1} other networks may be as good"
+    as_good = f"{others['region'].sum()} of the {len(others)} other networks may be as good"
+    level = "no other network has a run" if others.empty else as_good
     found = [f"{named}, by {table.attrs['surface']}; {level}."]
     return found if best["interior"] else [*found, _selects(table, best)]
 
@@ -108,9 +110,10 @@ def _selects(table: pd.DataFrame, best: pd.Series) -> str:
     if inside.empty:
         return f"{said}; no candidate grows in all three."
     first = inside.iloc[0]
-    bounds = f"{percent(first['low']):+.1f} to {percent(first['high']):+.1f}"
-    behind = f"{percent(first['behind']):.1f} points behind ({bounds})"
-    return f"{said}; the best triple that grows in all three, {first['rule']}, is {behind}."
+    behind = f"{percent(first['behind']):.1f} points behind"
+    bounds = f" ({percent(first['low']):.1f} to {percent(first['high']):.1f})"
+    known = bounds if first["low"] == first["low"] else ""
+    return f"{said}; the best triple that grows in all three, {first['rule']}, is {behind}{known}."
 
 
 # ---------------------------------------------------------------- star fit: one dimension at a time around a
