@@ -17,7 +17,8 @@ from ablation.door import hydra
 from ablation.images import shapes
 from ablation.images.cache import Sizes, sizes
 from ablation.images.splits import Images, load
-from ablation.judge.contrasts import Sample, detectable
+from ablation.judge.contrasts import Sample
+from ablation.judge.power import detectable
 from ablation.measure import outlook
 from ablation.measure.calibrate import fit, left_out_error
 from ablation.measure.forecast import (

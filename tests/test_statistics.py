@@ -12,17 +12,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablation.judge.contrasts import (
-    Sample,
-    detectable,
-    holm,
-    in_sequence,
-    least,
-    power,
-    seeds_needed,
-)
+from ablation.judge.contrasts import Sample, holm, in_sequence, least
 from ablation.judge.frame import frame, summary
 from ablation.judge.paper import FIGURE_8
+from ablation.judge.power import detectable, power, seeds_needed
 from ablation.judge.star import PowerLaws
 from ablation.judge.surface import below_best, ranking, surface
 from ablation.runs.arms import Arm, Planned, expand

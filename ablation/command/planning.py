@@ -44,7 +44,7 @@ MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
 LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 # What can answer a study's question: keys of claims (ablation.judge.claims) and of what is asked across
-# scopes (ablation.judge.findings), and two figures.
+# scopes (ablation.judge.across), and two figures.
 ANSWERS = (
     *("improves", "diminishing", "balance", "compound", "sustained", "pairs", "transfer"),
     *("optimum", "control", "baselines", "pixels", "recipe", "settings", "grid", "star"),

@@ -6,7 +6,7 @@ with the paper.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -273,30 +273,35 @@ def _ahead(scope: Scope, leader: str, rules: Sequence[str], beyond: float = 0.0)
     if not points:
         return Asked([])
     others = [rule for rule in rules if rule != leader and scope.points(rule)]
-    questions: list[Question] = []
-    chains: dict[str, list[int]] = {}
-    together: dict[str, list[int]] = {}
-    for arm in points:
-        places = []
-        for other in rivals(scope, arm, others):
-            place = len(questions)
-            places.append(place)
-            chains.setdefault(other.rule, []).insert(0, place)
-            questions.append(_against(scope, arm, other))
-        # At nominal cost a rule may be missing only because no network of it costs the same.
-        if places and (scope.cost == "matched" or len(places) == len(others)):
-            together[f"{leader} against all of them {scope.at(arm)}"] = places
+    met = {
+        arm: {other.rule: scope.mean(other, other.rule) for other in rivals(scope, arm, others)}
+        for arm in points
+    }
+    # At nominal cost a rule may be missing only because no network of it costs the same.
+    least = 1 if scope.cost == "matched" else len(others)
     impossible = {
         f"{leader} against {rule}": _apart(scope, points, scope.points(rule))
         for rule in others
-        if rule not in chains
+        if not any(rule in against for against in met.values())
     }
-    return Asked(questions, list(chains.values()), together, impossible)
+    return replace(against_all(scope, met, least), impossible=impossible)
 
 
-def _against(scope: Scope, arm: Entrant, other: Entrant) -> Question:
-    subject = f"{arm.rule} against {other.rule} {scope.at(arm)}"
-    return Question(subject, scope.mean(arm, arm.rule), scope.mean(other, other.rule))
+def against_all(scope: Scope, met: Mapping[Entrant, Mapping[str, Quantity]], least: int) -> Asked:
+    """Points of one rule, in order of cost, each against what rivals reach at its cost, by their names: each
+    rival at the largest cost first, and all of them together wherever so many at least are met."""
+    questions: list[Question] = []
+    chains: dict[str, list[int]] = {}
+    together: dict[str, list[int]] = {}
+    for arm, others in met.items():
+        places = range(len(questions), len(questions) + len(others))
+        for place, (rule, level) in zip(places, others.items(), strict=True):
+            chains.setdefault(rule, []).insert(0, place)
+            subject = f"{arm.rule} against {rule} {scope.at(arm)}"
+            questions.append(Question(subject, scope.mean(arm, arm.rule), level))
+        if others and len(others) >= least:
+            together[f"{arm.rule} against all of them {scope.at(arm)}"] = list(places)
+    return Asked(questions, list(chains.values()), together)
 
 
 def _apart(scope: Scope, points: Sequence[Entrant], others: Sequence[Entrant]) -> str:

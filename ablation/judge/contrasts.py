@@ -1,4 +1,4 @@
-"""Contrasts between networks: estimates, t intervals, tests, power. The unit of replication is the seed, and
+"""Contrasts between networks: estimates, t intervals, tests. The unit of replication is the seed, and
 where it is known which images a run got right, the image, too.
 
 Arrays may carry leading axes: one sample is the common case, thousands of simulated ones the test of it
@@ -6,19 +6,17 @@ Arrays may carry leading axes: one sample is the common case, thousands of simul
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95  # of every interval; a test's level is 1 - LEVEL
-POWER = 0.8  # the chance to see an effect that a number of seeds is planned for
-MOST_SEEDS = 100  # nobody trains more for one comparison
 
 # Variances are pooled only where Bartlett's test finds nothing against it at this level. A test at 0.05 is
 # too weak for that: with 3 seeds it notices standard deviations of 2 to 1 in one study of ten, and false
@@ -53,10 +51,11 @@ class Estimate:
         half = half_width(self.error, self.freedom, level)
         return self.effect - half, self.effect + half
 
-    def bounds_over_seeds(self, level: float = LEVEL) -> tuple[Floats, Floats]:
-        """The two-sided t interval over other seeds on these images."""
-        half = half_width(*self.seeds, level)
-        return self.effect - half, self.effect + half
+    @property
+    def over_seeds(self) -> "Estimate":
+        """The same over other seeds on these images."""
+        error, freedom = self.seeds
+        return replace(self, error=error, freedom=freedom, images=False)
 
     @property
     def different(self) -> Floats:
@@ -155,9 +154,11 @@ class Sample:
         freedom = np.where(known, np.where(self.unequal, own_freedom, freedom), np.nan)
         effect = self.values @ shares
         seeds = error, freedom
-        if not self._same_images(shares):
+        between = self._between(shares)
+        if between is None:
             return Estimate(effect, error, freedom, n, paired, seeds)
-        return Estimate(effect, *self._over_images(shares, error, freedom), n, paired, seeds, True)
+        wider = self._over_images(shares, between, error, freedom)
+        return Estimate(effect, *wider, n, paired, seeds, images=True)
 
     def mean(self, network: int) -> Estimate:
         """The mean of one network over its seeds."""
@@ -275,19 +276,21 @@ class Sample:
             return shares, True
         return (weights / np.maximum(self.runs, 1))[self.networks], False
 
-    def _same_images(self, shares: Floats) -> bool:
-        """Whether it is known of all runs that a contrast uses which of the same images they got right."""
-        if self.images is None:
-            return False
+    def _between(self, shares: Floats) -> Floats | None:
+        """How the answers of all runs that a contrast uses go together (..., used, used); None where it is
+        not known of all of them which of the same images they got right."""
         used = np.flatnonzero(shares)
+        if self.images is None or not used.size:
+            return None
         between = self.images.covariance[..., used, :][..., used]
-        return bool(used.size) and not np.isnan(between).any()
+        return None if np.isnan(between).any() else between
 
-    def _over_images(self, shares: Floats, error: Floats, freedom: Floats) -> tuple[Floats, Floats]:
+    def _over_images(
+        self, shares: Floats, between: Floats, error: Floats, freedom: Floats
+    ) -> tuple[Floats, Floats]:
         """Error and freedom of a contrast over seeds and images, from those over seeds."""
         assert self.images is not None
         used = np.flatnonzero(shares)
-        between = self.images.covariance[..., used, :][..., used]
         count = int(self.images.counts[used[0]])
         over_images = _quadratic(shares[used], between) / count
         parts = self._residuals(shares)[:, used]
@@ -378,93 +381,8 @@ def least(estimates: Sequence[Estimate], level: float = LEVEL) -> tuple[Floats, 
     It lies above the smallest lower bound, since all of them do (an intersection-union test, Berger 1982:
     nothing to adjust), and below every upper bound, where any may fail, so these share the error.
     """
-    bounds = [estimate.bounds for estimate in estimates]
-    return _least(estimates, bounds, level)
-
-
-def least_over_seeds(
-    estimates: Sequence[Estimate], level: float = LEVEL
-) -> tuple[Floats, Floats, Floats]:
-    """The same over other seeds on these images."""
-    bounds = [estimate.bounds_over_seeds for estimate in estimates]
-    return _least(estimates, bounds, level)
-
-
-def _least(
-    estimates: Sequence[Estimate],
-    bounds: Sequence[Callable[[float], tuple[Floats, Floats]]],
-    level: float,
-) -> tuple[Floats, Floats, Floats]:
     shared = 1 - (1 - level) / len(estimates)
     effects = np.stack([estimate.effect for estimate in estimates])
-    lows = np.stack([each(level)[0] for each in bounds])
-    highs = np.stack([each(shared)[1] for each in bounds])
+    lows = np.stack([estimate.bounds(level)[0] for estimate in estimates])
+    highs = np.stack([estimate.bounds(shared)[1] for estimate in estimates])
     return effects.min(0), lows.min(0), highs.min(0)
-
-
-# ---------------------------------------------------------------- planning
-
-
-def power(
-    effect: Floats | float, error: Floats | float, freedom: Floats | float, level: float = LEVEL
-) -> Floats:
-    """The chance that a two-sided t test finds a true effect in its direction."""
-    # Beyond, the chance is 1 and scipy's sum overflows.
-    noncentrality = np.minimum(np.abs(effect) / error, 100.0)
-    return stats.nct.sf(stats.t.ppf((1 + level) / 2, freedom), freedom, noncentrality)
-
-
-def detectable(error: float, freedom: float, level: float = LEVEL, chance: float = POWER) -> float:
-    """The smallest true effect that a two-sided t test finds with this chance; NaN without degrees of
-    freedom.
-
-    For two networks of a complete study: error = deviation * sqrt(2 / seeds), freedom = (networks - 1)(seeds
-    - 1).
-    """
-    if not (error > 0 and freedom >= 1):
-        return math.nan
-    most = 5 * float(stats.t.ppf((1 + level) / 2, freedom))
-    return error * float(
-        optimize.brentq(lambda ratio: power(ratio, 1.0, freedom, level) - chance, 0.0, most)
-    )
-
-
-def seeds_needed(
-    effect: float,
-    error: float,
-    freedom: float,
-    seeds: int,
-    margin: float,
-    comparisons: int = 1,
-    images: float = 0.0,
-) -> float:
-    """The number of seeds with which an effect of the size now seen is told from 0, or found within the
-    margin, with a chance of POWER, in a family of so many comparisons; infinite above MOST_SEEDS. Error and
-    freedom are those of `seeds` seeds; images: the variance over images, which no seed makes smaller."""
-    more = np.arange(seeds + 1, MOST_SEEDS + 1)
-    over_seeds = error**2 * seeds / more
-    errors = np.sqrt(over_seeds + images)
-    freedoms = freedom * (more - 1) / max(seeds - 1, 1) * np.square(errors**2 / over_seeds)
-    told = power(effect, errors, freedoms, 1 - (1 - LEVEL) / comparisons)
-    one_sided = 1 - 2 * (1 - LEVEL) / comparisons
-    sides = [
-        power(max(gap, 0.0), errors, freedoms, one_sided)
-        for gap in (margin - abs(effect), margin + abs(effect))
-    ]
-    enough = (told >= POWER) | (sides[0] + sides[1] - 1 >= POWER)
-    return float(more[enough][0]) if enough.any() else math.inf
-
-
-def seeds_between(
-    estimate: Estimate, margin: float, comparisons: int = 1
-) -> tuple[float, float, float]:
-    """`seeds_needed` for one estimate, and the least and the most of them that an effect anywhere in its
-    interval would need."""
-    error, freedom = (float(part) for part in estimate.seeds)
-    images = max(float(estimate.error) ** 2 - error**2, 0.0)
-    low, high = (float(bound) for bound in estimate.bounds())
-    needed = [
-        seeds_needed(float(effect), error, freedom, estimate.n, margin, comparisons, images)
-        for effect in (estimate.effect, *np.linspace(low, high, 21))
-    ]
-    return needed[0], min(needed), max(needed)

@@ -9,7 +9,7 @@ import pandas as pd
 from ablation.judge.across import baselines, costs, pixels, recipes, settings
 from ablation.judge.claims import CLAIMS
 from ablation.judge.questions import Scope, scopes
-from ablation.judge.verdicts import MARGIN, Finding, answer, asked_at
+from ablation.judge.verdicts import MARGIN, Finding, answer, asked_at, between
 
 
 def judge(frame: pd.DataFrame, margin: float = MARGIN) -> list[Finding]:
@@ -35,8 +35,8 @@ def _confirmed(finding: Finding | None) -> str:
     """What fresh seeds say of the same."""
     if finding is None or math.isnan(finding.effect):
         return "no run yet"
-    known = not math.isnan(finding.low)
-    interval = f" ({finding.low:+.2f} to {finding.high:+.2f})" if known else ""
+    known = between(finding.low, finding.high)
+    interval = f" ({known})" if known else ""
     seeds = f", n = {finding.n}" if finding.n else ""
     return f"{finding.verdict}: {finding.effect:+.2f}{interval}{seeds}"
 

@@ -20,15 +20,14 @@ from ablation.judge.claims import (
     DIMINISHING,
     IMPROVES,
     Claim,
+    against_all,
     interpolated,
 )
 from ablation.judge.contrasts import Floats, Sample
 from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8, TABLE_3, TABLE_7, Row
 from ablation.judge.questions import (
     Asked,
-    Entrant,
     Quantity,
-    Question,
     Scope,
     in_log_errors,
     in_points,
@@ -195,23 +194,13 @@ def _rows(baseline: str, rows: Mapping[str, Row]) -> list[dict[str, Any]]:
 def ahead_between(scope: Scope) -> Asked:
     """Compound's points against the lines of single dimensions at the same cost, between whose points lines
     are straight in log2 of FLOPs."""
-    questions: list[Question] = []
-    chains: dict[str, list[int]] = {}
-    together: dict[str, list[int]] = {}
-    for arm in scope.points("compound"):
-        places = []
-        for rule in SINGLE:
-            line = scope.points(rule, beyond=-1)
-            if line[0].macs <= arm.macs <= line[-1].macs:
-                places.append(len(questions))
-                chains.setdefault(rule, []).insert(0, len(questions))
-                questions.append(_between(scope, arm, rule, line))
-        if len(places) == len(SINGLE):
-            together[f"compound against all of them {scope.at(arm)}"] = places
-    return Asked(questions, list(chains.values()), together)
-
-
-def _between(scope: Scope, arm: Entrant, rule: str, line: Sequence[Entrant]) -> Question:
-    subject = f"compound against {rule} {scope.at(arm)}"
-    level = Quantity(f"{rule} there", interpolated(scope, line, arm.macs))
-    return Question(subject, scope.mean(arm, "compound"), level)
+    lines = {rule: scope.points(rule, beyond=-1) for rule in SINGLE}
+    met = {
+        arm: {
+            rule: Quantity(f"{rule} there", interpolated(scope, line, arm.macs))
+            for rule, line in lines.items()
+            if line[0].macs <= arm.macs <= line[-1].macs
+        }
+        for arm in scope.points("compound")
+    }
+    return against_all(scope, met, len(SINGLE))

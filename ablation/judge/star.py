@@ -1,5 +1,5 @@
-"""The star fit: error as a floor plus one power law for each dimension, and the cost-optimal exponents that
-follow from it in closed form."""
+"""The star fit: error as a floor plus one power law for each dimension, the optimum at each cost that follows
+in closed form, and networks that the fit does not see, which move several dimensions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -306,9 +306,7 @@ class Measured:
 
     def together(self, fit: StarFit, level: float = 0.95) -> tuple[float, float, float]:
         """By how many points crossed networks are better than their dimensions added up, on average, with a
-        percentile interval over seeds and fits; NaN where there is none."""
-        if not self.crossed.any():
-            return (float("nan"),) * 3
+        percentile interval over seeds and fits; there must be some."""
         points = self.coefficients[self.crossed]
         measured = self.errors[self.crossed]
         noise = np.random.default_rng(SEED).standard_normal((len(fit.replicates), len(points)))

@@ -4,6 +4,7 @@ hold together."""
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,8 @@ from ablation.judge.contrasts import (
     holm,
     in_sequence,
     least,
-    least_over_seeds,
-    seeds_between,
 )
+from ablation.judge.power import seeds_between
 from ablation.judge.questions import Asked, Entrant, Question, Scope
 
 # Effects within this many points count as none: a fifth of what the paper claims for compound scaling, and
@@ -49,7 +49,7 @@ class Finding:
     which images were right, `seeds` alone; seeds_low to seeds_high is the one over seeds on these images. The
     verdict is that of low to high. p: of no effect, adjusted for the claim's questions in its scope (Holm's
     method over rivals, each of which is met at the largest cost first); intervals are not adjusted. seeds:
-    how many would settle an inconclusive finding, infinite above contrasts.MOST_SEEDS, NaN for other
+    how many would settle an inconclusive finding, infinite above power.MOST_SEEDS, NaN for other
     verdicts; fewest, most: the range of that over the interval. confirmed: what seeds that did not suggest
     the question say of it, "" where there are none. members: how many comparisons it holds together.
     """
@@ -80,6 +80,11 @@ class Finding:
     members: int = 0
 
 
+def between(low: float, high: float) -> str:
+    """An interval in words; "" where there is none."""
+    return "" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
+
+
 @dataclass(frozen=True)
 class Head:
     """What a finding is about: the claim, where it was asked, and what is compared."""
@@ -104,7 +109,7 @@ class Case:
     scope: Scope
     question: Question
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate:
         """The answer."""
         return self.question.estimate(self.scope.sample)
@@ -293,7 +298,7 @@ def _one_of(
 def _interval(estimate: Estimate) -> dict[str, Any]:
     """Effect, both intervals, and what the first is over."""
     low, high = estimate.bounds()
-    seeds_low, seeds_high = estimate.bounds_over_seeds()
+    seeds_low, seeds_high = estimate.over_seeds.bounds()
     return {
         "effect": float(estimate.effect),
         "low": float(low),
@@ -324,7 +329,7 @@ def held_together(
     estimates = [case.estimate for case in cases]
     verdict = str(verdict_together(np.array([member.verdict for member in members])))
     effect, low, high = map(float, least(estimates))
-    _, seeds_low, seeds_high = map(float, least_over_seeds(estimates))
+    _, seeds_low, seeds_high = map(float, least([each.over_seeds for each in estimates]))
     smallest = int(np.argmin([estimate.effect for estimate in estimates]))
     unsettled = [member for member in members if not math.isnan(member.seeds)]
     counts = {

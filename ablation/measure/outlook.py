@@ -124,7 +124,8 @@ def duration(seconds: float) -> str:
 def showing(wanted: Plan, done: Mapping[str, Record]) -> str:
     """The smallest difference of two networks that the seeds can show, in one line; in seeds' deviations
     before there are records."""
-    from ablation.judge.contrasts import LEVEL, POWER, detectable  # scipy, only where it is used
+    from ablation.judge.contrasts import LEVEL  # scipy, only where it is used
+    from ablation.judge.power import POWER, detectable
 
     seeds = _seeds_of_networks(wanted.planned)
     least, networks = min(seeds), len(seeds)

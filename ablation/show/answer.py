@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ablation.judge.verdicts import MEASURED, VERDICTS, Finding
+from ablation.judge.verdicts import MEASURED, VERDICTS, Finding, between
 from ablation.show.words import listed
 
 FEW = 3  # findings that a sentence names one by one
@@ -46,5 +46,6 @@ def _told(finding: Finding) -> str:
     if math.isnan(finding.effect):
         return f"{subject}: {finding.verdict}"
     least = "at least " if finding.members and finding.effect > 0 else ""
-    interval = "" if math.isnan(finding.low) else f" ({finding.low:+.2f} to {finding.high:+.2f})"
+    known = between(finding.low, finding.high)
+    interval = f" ({known})" if known else ""
     return f"{subject}: {finding.verdict}, {least}{finding.effect:+.2f} {finding.unit}{interval}"

@@ -96,11 +96,8 @@ def undiverged(results: Results) -> str:
     return f"No run diverged; {seen} a rate of up to {rate:.0%} open."
 
 
-ASIDE = (
-    "n",
-    OVER_SEEDS,
-    CONFIRMED,
-)  # columns that a phone has no room for: they stand in full below
+# Columns that a phone has no room for: they stand in full below.
+ASIDE = ("n", OVER_SEEDS, CONFIRMED)
 MANY = 20  # runs of a network without a divergence leave less than 14 % open
 
 

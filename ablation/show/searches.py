@@ -223,11 +223,11 @@ def _starves(fit: StarFit) -> str:
 
 def _interacts(found: Measured, fit: StarFit) -> str:
     """Whether networks that move several dimensions are better than these added up."""
-    better, low, high = found.together(fit)
     if not found.crossed.any():
         return (
             "no network that moves several dimensions was run: whether they help each other is open"
         )
+    better, low, high = found.together(fit)
     size = f"{better:+.1f} points ({low:+.1f} to {high:+.1f})"
     what = "help each other" if low > 0 else "hinder each other" if high < 0 else "just add up"
     many = f"{int(found.crossed.sum())} networks that move several dimensions"

@@ -9,8 +9,9 @@ import pandas as pd
 from tabulate import tabulate
 
 from ablation.judge import paper
-from ablation.judge.contrasts import LEVEL, MOST_SEEDS
-from ablation.judge.verdicts import Finding
+from ablation.judge.contrasts import LEVEL
+from ablation.judge.power import MOST_SEEDS
+from ablation.judge.verdicts import Finding, between
 from ablation.show.results import Results
 from ablation.show.words import as_markdown
 
@@ -168,8 +169,8 @@ def _cells(row: Finding) -> dict[str, str]:
         "effect": f"{_number(row.effect, '.2f' if exact else '+.2f')} {row.unit}"
         if row.effect == row.effect
         else "",
-        f"{100 * LEVEL:.0f} % interval": _between(row.low, row.high),
-        OVER_SEEDS: _between(row.seeds_low, row.seeds_high),
+        f"{100 * LEVEL:.0f} % interval": between(row.low, row.high),
+        OVER_SEEDS: between(row.seeds_low, row.seeds_high),
         "n": str(row.n or ""),
         CONFIRMED: row.confirmed,
         "df": _number(row.freedom, ".3g"),
@@ -178,11 +179,6 @@ def _cells(row: Finding) -> dict[str, str]:
         "seeds to settle": _seeds(row),
         "note": row.note,
     }
-
-
-def _between(low: float, high: float) -> str:
-    """An interval; nothing where there is none."""
-    return "" if math.isnan(low) else f"{low:+.2f} to {high:+.2f}"
 
 
 def _seeds(row: Finding) -> str:
