@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
-from ablation.images import shapes
+from ablation.images.embedded import embedded
 from ablation.images.decoding import decode, render
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
@@ -49,7 +49,7 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    counts = _counts(_place(data, cache)[0]) or (shapes.SIZES if data.embedded else {})
+    counts = _counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
     train = data.train_size or (counts["train"] - data.validation_size if counts else None)
     evaluation = data.evaluation_size or counts.get("evaluation")
     return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
@@ -89,8 +89,8 @@ def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
     source = {key: value for key, value in identity.items() if key in DECISIVE}
     # The seed draws what is held out to evaluate on, where nothing else is.
     source |= {"decoder": DECODER, "seed": data.split_seed}
-    if data.embedded:
-        source["generator"] = shapes.GENERATOR_VERSION
+    if made := embedded(data):
+        source["generator"] = made.VERSION
     return cache / f"{slug(Path(data.name).name)[:40]}-{digest(source)}", source
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ablation.images import shapes
+from ablation.images.embedded import EMBEDDED
 from ablation.images.labels import Label
 from ablation.images.parquet import Encoded
 from ablation.images.pixels import SAMPLE, Deep, Levels, deep_sample, levels_of, square
@@ -25,13 +25,9 @@ WAY_OUT = "replace them, or leave them out by data.skip_broken=true"
 
 def render(data: Data, folder: Path) -> dict[str, Any]:
     """Fill `folder` with the embedded set."""
-    if (data.classes, data.native) != (shapes.CLASSES, shapes.SIDE):
-        raise ValueError(
-            f"data.classes={data.classes}, data.native={data.native}: shapes has {shapes.CLASSES} classes "
-            f"at {shapes.SIDE} px"
-        )
-    for split, count in shapes.SIZES.items():
-        images, labels = shapes.render(split, count, data.split_seed)
+    made = EMBEDDED[data.name]
+    for split, count in made.SIZES.items():
+        images, labels = made.render(split, count, data.split_seed)
         np.save(folder / f"{split}.npy", images)
         np.save(folder / f"{split}-labels.npy", labels)
     return {}

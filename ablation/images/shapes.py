@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-GENERATOR_VERSION = 1  # raise when the same seed would give other images
+VERSION = 1  # raise when the same seed would give other images
 HARMONICS = (2, 3, 5)
 TEXTURES = ("stripes", "checks", "rings", "grid")
 CLASSES = len(HARMONICS) * len(TEXTURES)
@@ -61,7 +61,7 @@ def render(
 
 
 def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    rng = np.random.default_rng([GENERATOR_VERSION, *seed])
+    rng = np.random.default_rng([VERSION, *seed])
     labels = rng.permutation(CHUNK) % CLASSES
     harmonic = np.take(HARMONICS, labels // len(TEXTURES))
     texture = labels % len(TEXTURES)

@@ -29,7 +29,7 @@ from ablation.images.sources import (
     parts_of,
 )
 from ablation.runs.checks import build, listed
-from ablation.runs.config import Data, digest, names_and_sizes
+from ablation.runs.config import EMBEDDED, Data, digest, names_and_sizes
 from ablation.runs.files import write_json
 
 VALIDATION = 0.1  # of the training images of a folder of one's own, held out for every choice
@@ -63,7 +63,7 @@ def survey(values: Mapping[str, Any], runs: Path, cache: Path) -> Survey:
 @lru_cache(maxsize=16)
 def _surveyed(stated: str, runs: Path, cache: Path) -> Survey:
     values = json.loads(stated)
-    if values["name"] == "shapes" and not values["path"]:
+    if values["name"] in EMBEDDED and not values["path"]:
         return Survey(build(Data, values, "data"))
     if not values["path"]:
         return Survey(_of_hub(values, runs))

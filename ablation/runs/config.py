@@ -20,6 +20,7 @@ from ablation.theory.network import Network
 # Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds
 # a reminder).
 RESULTS_VERSION = 1
+EMBEDDED = ("shapes", "stripes")  # image sets that the project makes (ablation/images/embedded.py)
 COLOUR = re.compile(r"white|black|grey|#[0-9a-fA-F]{6}")
 
 
@@ -95,15 +96,15 @@ class Recipe:
 class Data:
     """Which images, and how they are split.
 
-    name: `shapes` (made by this project), or a data set of the Hugging Face hub. path: the same layout, or
-    class folders, on disk. files: digest of the names and sizes of the files at path. Stated, it says which
+    name: `shapes` or `stripes` (made by this project), or a data set of the Hugging Face hub. path: the same
+    layout, or class folders, on disk. files: digest of the names and sizes of the files at path. Stated, it says which
     files they must be, and a plan or a report needs none. subset: the hub's configuration name. image, label:
     columns; found by their type where None. classes: number of labels. native: side in pixels that images are
     decoded to; more would invent detail. upsample: allow that. train, evaluation: split names; evaluation
     None takes test, else validation, else a fifth held out of train. train_size: training images used, None
     for all. validation_size: images held out of train for every choice. evaluation_size: images of the
-    evaluation split used, None for all. split_seed: of the hold-out and of `shapes` itself. detail: side in
-    pixels that images are reduced to before they are brought to the network's; None for native. A network of
+    evaluation split used, None for all. split_seed: of the hold-out and of embedded images themselves.
+    generator: version of what renders those; None for 1. detail: side in pixels that images are reduced to before they are brought to the network's; None for native. A network of
     more pixels then sees an enlarged image: more pixels without more information. draw: how images are held
     out, plain or by-class (each class in its share). background: a colour under transparent pixels, whose
     transparency is otherwise dropped. skip_broken: leave out images that do not decode. pixel_limit: most
@@ -130,6 +131,7 @@ class Data:
     background: str | None = None
     skip_broken: bool = False
     pixel_limit: int = 178_956_970
+    generator: int | None = None
 
     def __post_init__(self) -> None:
         one_of("data.draw", self.draw, ("plain", "by-class"))
@@ -167,7 +169,7 @@ class Data:
     @property
     def embedded(self) -> bool:
         """Whether these are the images that the project makes, not a folder called like them."""
-        return self.name == "shapes" and not self.path and not self.files
+        return self.name in EMBEDDED and not self.path and not self.files
 
     def identity(self) -> dict[str, Any]:
         """What is hashed: all fields but the path, in whose place `files` says which images lie there.

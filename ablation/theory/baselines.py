@@ -20,6 +20,7 @@ class Baseline:
 RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
 # For small networks: depth and pixels move in fine steps, so that a budget can be met.
 FINE = Rounding(channels=4, floor=0.9, depth="nearest", resolution=2)
+FINEST = Rounding(channels=2, floor=0.9, depth="nearest", resolution=1)
 
 # EfficientNet-B0: Table 1 of arXiv 1905.11946v5; strides, expansion and squeeze-excite from tensorflow/tpu
 # models/official/efficientnet/efficientnet_builder.py (_DEFAULT_BLOCKS_ARGS); batch-norm epsilon 1e-3 from
@@ -63,6 +64,27 @@ MINI = Baseline(
         head=160,
     ),
     FINE,
+)  # fmt: skip
+
+# micro: the baseline of studies on `stripes`, for images of 20 px. Small in each dimension, and none of them
+# stands in for another: no squeeze-excite, which would relate all pixels whatever the depth, and only the first
+# stage relates neighbours, so that what a network relates grows with its layers.
+MICRO = Baseline(
+    "micro",
+    Network(
+        pixels=20,
+        classes=6,
+        stem=8,
+        stages=(
+            #     operator  expand kernel stride channels layers
+            Stage("mbconv", 1,     3,     1,     8,       2),
+            Stage("mbconv", 3,     1,     2,     16,      1),
+            Stage("mbconv", 3,     1,     1,     24,      1),
+        ),
+        head=64,
+        activation="relu",
+    ),
+    FINEST,
 )  # fmt: skip
 
 # MobileNetV1 1.0: Table 1 of arXiv 1704.04861v1, whose last stride is a misprint; strides as in
@@ -195,7 +217,7 @@ MINI_RESNET = Baseline(
     FINE,
 )  # fmt: skip
 
-MINIS = (MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET)
+MINIS = (MICRO, MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET)
 BASELINES = {
     baseline.name: baseline for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50)
 }

@@ -1,0 +1,42 @@
+"""The image sets that the project makes itself, by the name that data= takes."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablation.images import shapes, stripes
+from ablation.runs.config import Data
+
+
+class Embedded(Protocol):
+    """A module that renders one."""
+
+    VERSION: int  # of its generator; raised when the same seed would give other images
+    CLASSES: int
+    SIDE: int  # native pixels
+    SIZES: Mapping[str, int]  # images of each split
+
+    @staticmethod
+    def render(split: str, count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images (count, SIDE, SIDE, 3) and labels (count,)."""
+
+
+EMBEDDED: Mapping[str, Embedded] = {"shapes": shapes, "stripes": stripes}
+
+
+def embedded(data: Data) -> Embedded | None:
+    """What renders these images; None for a set that comes from elsewhere.
+
+    Raises ValueError for classes, pixels or a generator's version that it does not have.
+    """
+    if not data.embedded:
+        return None
+    made = EMBEDDED[data.name]
+    stated = {"classes": data.classes, "native": data.native, "generator": data.generator or 1}
+    found = {"classes": made.CLASSES, "native": made.SIDE, "generator": made.VERSION}
+    for name, value in stated.items():
+        if value != found[name]:
+            raise ValueError(f"data.{name}={value}: {data.name} has {found[name]}")
+    return made

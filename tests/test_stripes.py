@@ -1,0 +1,75 @@
+"""The positive control: same bits for the same seed, balanced, and what is in its images for an ideal reader,
+kind by kind."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ablation.images import stripes
+from ablation.images.embedded import embedded
+from ablation.images.splits import resize
+from ablation.runs.config import Data
+
+STRIPES = Data("stripes", 6, 96, generator=1)
+
+
+def test_the_same_bits_for_the_same_seed_whatever_the_count() -> None:
+    first, again, other = (stripes.render("train", 150, seed) for seed in (0, 0, 1))
+    assert first[0].shape == (150, 96, 96, 3)
+    assert first[0].dtype == np.uint8
+    assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
+    assert (first[0] != other[0]).any()
+    assert (stripes.render("train", 40, 0)[0] == first[0][:40]).all()
+    assert (stripes.render("evaluation", 40, 0)[0] != first[0][:40]).any()
+
+
+def test_rounding_of_another_processor_does_not_reach_the_pixels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sines off in their last bits, as another library of them may be, render the same images."""
+    images, _ = stripes.render("train", 288, 0)
+    sine = np.sin
+    monkeypatch.setattr(stripes.np, "sin", lambda x: sine(x) * (1 + 2**-50))
+    assert (stripes.render("train", 288, 0)[0] == images).all()
+
+
+def test_kinds_take_turns_and_each_has_every_class_as_often() -> None:
+    _, labels = stripes.render("train", 2 * stripes.CHUNK, 0)
+    for kind in range(len(stripes.KINDS)):
+        assert (np.bincount(labels[kind :: len(stripes.KINDS)]) == 16).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "fine"), [(20, (0.6, 0.8)), (26, (0.9, 1.0)), (96, (0.99, 1.0))]
+)
+def test_only_fine_stripes_are_lost_with_the_pixels(pixels: int, fine: tuple[float, float]) -> None:
+    """The strongest wave of an image's spectrum has the class's angle, whatever the pixels but for fine
+    stripes."""
+    images, labels = stripes.render("evaluation", 6 * stripes.CHUNK, 0)
+    seen = resize(images, np.arange(len(images)), pixels, None).numpy()
+    right = read(seen) == labels
+    found = dict(zip(stripes.KINDS, (right[kind::3].mean() for kind in range(3)), strict=True))
+    assert found["faint"] > 0.9 and found["crowded"] > 0.75
+    assert fine[0] <= found["fine"] <= fine[1]
+
+
+def read(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(N,): the class whose angle the strongest wave of all colours has."""
+    side = images.shape[1]
+    window = np.hanning(side)[:, None, None] * np.hanning(side)[None, :, None]
+    centred = images / 255 - images.mean((1, 2), keepdims=True) / 255
+    spectrum = np.fft.fft2(centred * window, s=(256, 256), axes=(1, 2))
+    power = (np.abs(spectrum) ** 2).sum(-1)
+    cycles = np.fft.fftfreq(256) * side
+    down, across = np.meshgrid(cycles, cycles, indexing="ij")
+    power[:, np.hypot(down, across) < 0.5] = 0
+    strongest = power.reshape(len(images), -1).argmax(1)
+    angle = np.arctan2(down.flat[strongest], across.flat[strongest])
+    return np.round(angle / np.pi * stripes.CLASSES).astype(np.int64) % stripes.CLASSES
+
+
+def test_another_generator_or_another_number_of_classes_is_refused() -> None:
+    assert embedded(STRIPES) is stripes
+    for field, value in (("generator", 2), ("classes", 7), ("native", 64)):
+        with pytest.raises(ValueError, match=f"data.{field}={value}: stripes has"):
+            embedded(Data(**{**vars(STRIPES), field: value}))
