@@ -16,8 +16,8 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
-from ablation.images.embedded import embedded
 from ablation.images.decoding import decode, render
+from ablation.images.embedded import embedded
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
 from ablation.runs.files import set_aside, slug, unwritten, write_json

@@ -1,13 +1,13 @@
 """`stripes`: images made by the project as a positive control: a set on which each dimension must matter,
 because it was made so. Never evidence for the paper.
 
-Which way do the stripes run? An image shows stripes at one of six angles, a class each, and is of one of three
-kinds, which take turns. Each kind has an error of its own, drawn from easy to hard, so that it falls with
-diminishing returns:
+Which way do the stripes run? An image shows stripes at one of six angles, a class each, and is of one of
+three kinds, which take turns. Each kind has an error of its own, drawn from easy to hard, so that it falls
+with diminishing returns:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
-faint: wide stripes of little contrast in noise; they stand out of it where a network relates pixels far apart,
-as a deeper one does.
+faint: wide stripes of little contrast in noise; they stand out of it where a network relates pixels far
+apart, as a deeper one does.
 crowded: stripes of all six angles, one of them the strongest; telling it takes many features at once, as a
 wider network has them.
 
@@ -33,7 +33,8 @@ CHUNK = 144  # images with a generator of their own: as many of each kind, and i
 GROUND = (0.3, 0.7)  # colour channels of the ground
 TURN = 0.25  # most that stripes are turned away from their class's angle, in steps between classes
 
-# In cycles across the image, contrasts as amplitudes of a channel; (from, to), drawn evenly where nothing else is said.
+# Cycles across the image, contrasts as amplitudes of a channel; (from, to), drawn evenly where nothing else
+# is said.
 FINE_CYCLES = (5, 15)  # log-evenly in the power of a draw, so that more are fine than coarse
 FINE_POWER = 0.7
 FINE_CONTRAST = (0.2, 0.4)

@@ -97,18 +97,18 @@ class Data:
     """Which images, and how they are split.
 
     name: `shapes` or `stripes` (made by this project), or a data set of the Hugging Face hub. path: the same
-    layout, or class folders, on disk. files: digest of the names and sizes of the files at path. Stated, it says which
-    files they must be, and a plan or a report needs none. subset: the hub's configuration name. image, label:
-    columns; found by their type where None. classes: number of labels. native: side in pixels that images are
-    decoded to; more would invent detail. upsample: allow that. train, evaluation: split names; evaluation
-    None takes test, else validation, else a fifth held out of train. train_size: training images used, None
-    for all. validation_size: images held out of train for every choice. evaluation_size: images of the
-    evaluation split used, None for all. split_seed: of the hold-out and of embedded images themselves.
-    generator: version of what renders those; None for 1. detail: side in pixels that images are reduced to before they are brought to the network's; None for native. A network of
-    more pixels then sees an enlarged image: more pixels without more information. draw: how images are held
-    out, plain or by-class (each class in its share). background: a colour under transparent pixels, whose
-    transparency is otherwise dropped. skip_broken: leave out images that do not decode. pixel_limit: most
-    pixels of one image.
+    layout, or class folders, on disk. files: digest of the names and sizes of the files at path. Stated, it
+    says which files they must be, and a plan or a report needs none. subset: the hub's configuration name.
+    image, label: columns; found by their type where None. classes: number of labels. native: side in pixels
+    that images are decoded to; more would invent detail. upsample: allow that. train, evaluation: split
+    names; evaluation None takes test, else validation, else a fifth held out of train. train_size: training
+    images used, None for all. validation_size: images held out of train for every choice. evaluation_size:
+    images of the evaluation split used, None for all. split_seed: of the hold-out and of embedded images
+    themselves. generator: version of what renders those; None for 1. detail: side in pixels that images are
+    reduced to before they are brought to the network's; None for native. A network of more pixels then sees
+    an enlarged image: more pixels without more information. draw: how images are held out, plain or by-class
+    (each class in its share). background: a colour under transparent pixels, whose transparency is otherwise
+    dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image.
     """
 
     name: str

@@ -67,8 +67,8 @@ MINI = Baseline(
 )  # fmt: skip
 
 # micro: the baseline of studies on `stripes`, for images of 20 px. Small in each dimension, and none of them
-# stands in for another: no squeeze-excite, which would relate all pixels whatever the depth, and only the first
-# stage relates neighbours, so that what a network relates grows with its layers.
+# stands in for another: no squeeze-excite, which would relate all pixels whatever the depth, and only the
+# first stage relates neighbours, so that what a network relates grows with its layers.
 MICRO = Baseline(
     "micro",
     Network(
