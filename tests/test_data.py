@@ -14,9 +14,11 @@ from PIL import Image
 from ablation.images import shapes
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
 from ablation.images.cache import check_digest, decoded
+from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.images.pixels import square
 from ablation.images.splits import Images, Streamed, load, resize
 from ablation.images.survey import survey
+from ablation.runs import config
 from ablation.runs.config import Data, Recipe
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
@@ -69,14 +71,19 @@ def known(data: Data, tmp_path: Path) -> Data:
     return survey(dataclasses.asdict(data), tmp_path / "runs", tmp_path / "cache").data
 
 
-def test_shapes_are_the_same_bits_for_the_same_seed() -> None:
-    first, again, other = (shapes.render("train", 150, seed) for seed in (0, 0, 1))
+@pytest.mark.parametrize("made", EMBEDDED.values(), ids=EMBEDDED)
+def test_embedded_images_are_the_same_bits_for_the_same_seed(made: Embedded) -> None:
+    first, again, other = (made.render("train", 150, seed) for seed in (0, 0, 1))
     assert first[0].shape == (150, 96, 96, 3)
     assert first[0].dtype == np.uint8
     assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
     assert (first[0] != other[0]).any()
-    assert (shapes.render("train", 40, 0)[0] == first[0][:40]).all()
-    assert (shapes.render("evaluation", 40, 0)[0] != first[0][:40]).any()
+    assert (made.render("train", 40, 0)[0] == first[0][:40]).all()
+    assert (made.render("evaluation", 40, 0)[0] != first[0][:40]).any()
+
+
+def test_data_names_the_embedded_sets_that_there_are() -> None:
+    assert tuple(EMBEDDED) == config.EMBEDDED
 
 
 def test_shapes_are_balanced_and_their_images_differ() -> None:

@@ -1,4 +1,4 @@
-"""The positive control: same bits for the same seed, balanced, and what is in its images for an ideal reader,
+"""The positive control: the same on every processor, balanced, and what is in its images for an ideal reader,
 kind by kind."""
 
 import numpy as np
@@ -11,16 +11,6 @@ from ablation.images.splits import resize
 from ablation.runs.config import Data
 
 STRIPES = Data("stripes", 6, 96, generator=1)
-
-
-def test_the_same_bits_for_the_same_seed_whatever_the_count() -> None:
-    first, again, other = (stripes.render("train", 150, seed) for seed in (0, 0, 1))
-    assert first[0].shape == (150, 96, 96, 3)
-    assert first[0].dtype == np.uint8
-    assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
-    assert (first[0] != other[0]).any()
-    assert (stripes.render("train", 40, 0)[0] == first[0][:40]).all()
-    assert (stripes.render("evaluation", 40, 0)[0] != first[0][:40]).any()
 
 
 def test_rounding_of_another_processor_does_not_reach_the_pixels(

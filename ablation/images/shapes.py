@@ -7,12 +7,12 @@ number of features and pixels all matter by design.
 """
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ablation.images.chunks import in_chunks
 
 VERSION = 1  # raise when the same seed would give other images
 HARMONICS = (2, 3, 5)
@@ -52,12 +52,8 @@ def render(
     Classes are balanced and come in random order. Each chunk of images has its own generator, seeded by
     (seed, split, chunk).
     """
-    seeds = [(seed, list(SIZES).index(split), chunk) for chunk in range(math.ceil(count / CHUNK))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images, labels = zip(
-            *pool.map(lambda chunk_seed: _chunk(chunk_seed, side), seeds), strict=True
-        )
-    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
+    place = list(SIZES).index(split)
+    return in_chunks(lambda chunk: _chunk((seed, place, chunk), side), CHUNK, count)
 
 
 def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

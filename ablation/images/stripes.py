@@ -6,22 +6,20 @@ three kinds, which take turns. Each kind has an error of its own, drawn from eas
 with diminishing returns:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
-faint: wide stripes of little contrast in noise; they stand out of it where a network relates pixels far
-apart, as a deeper one does.
-crowded: stripes of all six angles, one of them the strongest; telling it takes many features at once, as a
-wider network has them.
+faint: wide stripes of little contrast in noise, in any colours; a deeper network reads more of them.
+crowded: stripes of all six angles, one of them the strongest; a wider network reads more of them.
 
 All is computed in double precision and rounded to eight bits once, so that another processor renders the same
 images.
 """
 
 import math
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ablation.images.chunks import in_chunks
 
 VERSION = 1  # raise when the same seed would give other images; it is part of the data's identity
 CLASSES = 6
@@ -62,10 +60,8 @@ def render(split: str, count: int, seed: int, side: int = SIDE) -> tuple[NDArray
     Image i is of the kind KINDS[i % 3]. Each chunk of images has its own generator, seeded by (seed, split,
     chunk), and classes as often as each other.
     """
-    seeds = [(seed, list(SIZES).index(split), chunk) for chunk in range(math.ceil(count / CHUNK))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images, labels = zip(*pool.map(lambda each: _chunk(each, side), seeds), strict=True)
-    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
+    place = list(SIZES).index(split)
+    return in_chunks(lambda chunk: _chunk((seed, place, chunk), side), CHUNK, count)
 
 
 def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], Labels]:

@@ -68,7 +68,7 @@ MINI = Baseline(
 
 # micro: the baseline of studies on `stripes`, for images of 20 px. Small in each dimension, and none of them
 # stands in for another: no squeeze-excite, which would relate all pixels whatever the depth, and only the
-# first stage relates neighbours, so that what a network relates grows with its layers.
+# stem and the first stage relate neighbours, so that what a network relates grows with its layers.
 MICRO = Baseline(
     "micro",
     Network(
