@@ -31,7 +31,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 runs=results/$1/$$study || exit; done
 
-.PHONY: help install study reference shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -62,8 +62,11 @@ $(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks 
 reference: $(INSTALLED) ## figures, tables, verdicts and pages of the reference study, from the records that ship with it
 	$(call redraw,reference,$(REFERENCE))
 
-shapes: $(INSTALLED) ## the same of studies on shapes
-	$(call redraw,shapes,results=results/shapes $(ARGS))
+stripes: $(INSTALLED) ## the same of studies on the positive control
+	$(call redraw,stripes,results=results/stripes $(ARGS))
+
+shapes: $(INSTALLED) ## the same of studies on shapes, the earlier demonstration
+	$(call redraw,shapes,data=shapes results=results/shapes $(ARGS))
 
 reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenette-96 (SLICE=540: stop after nine minutes, go on later)
 	end=$$(($$(date +%s) + $(SLICE))); for study in $(STEPS); do \
@@ -163,5 +166,5 @@ test-bundle: ## bundle for this Python, unbundle without a network, train there
 	PYTHON=$(PYTHON) tests/bundle.sh
 
 clean: ## remove figures and caches; records, benchmarks and .venv stay
-	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name reference ! -name shapes ! -name bench -exec rm -rf {} +
+	find results -mindepth 1 -maxdepth 1 ! -name readme ! -name reference ! -name stripes ! -name shapes ! -name bench -exec rm -rf {} +
 	rm -rf build *.egg-info .pytest_cache .ruff_cache

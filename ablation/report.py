@@ -19,13 +19,15 @@ from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, save, style, write
 from ablation.show.forest import FOREST
+from ablation.show.kinds import KINDS
+from ablation.show.learning import LEARNING
 from ablation.show.page import page
 from ablation.show.results import Results, note
 from ablation.show.searches import SEARCHES, grid_found, grid_table
 from ablation.show.tables import results_rows, results_table, tables
 from ablation.show.words import as_csv, as_latex, as_markdown
 
-DRAWINGS = (*COMPARISONS, *SEARCHES)
+DRAWINGS = (*COMPARISONS, *KINDS, LEARNING, *SEARCHES)
 
 
 def report(results: Results) -> list[tuple[str, str]]:
@@ -52,7 +54,10 @@ def write_tables(
     results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]]
 ) -> list[tuple[str, str]]:
     """All but the figures, of a plan with records; returns (title, where it lies)."""
-    write_text(results.folder / "runs.csv", as_csv(results.frame.drop(columns="answers"), None))
+    write_text(
+        results.folder / "runs.csv",
+        as_csv(results.frame.drop(columns=["answers", "history"]), None),
+    )
     lines = write_findings(results) + write_fitted(results)
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)

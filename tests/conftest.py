@@ -31,25 +31,27 @@ SMALL = {"train": 300, "evaluation": 100}
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of decoded images that the whole session and its processes share, with a small `shapes` in it,
-    so that none is rendered."""
-    from ablation.images import shapes
+    """A cache of decoded images that the whole session and its processes share, with small embedded sets in
+    it, so that none is rendered."""
     from ablation.images.cache import decoded
+    from ablation.images.embedded import EMBEDDED
     from ablation.runs.config import Data
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "SIZES", SMALL)
-        decoded(Data("shapes", shapes.CLASSES, shapes.SIDE), folder)
+        for name, made in EMBEDDED.items():
+            patch.setattr(made, "SIZES", SMALL)
+            decoded(Data(name, made.CLASSES, made.SIDE, generator=made.VERSION), folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
-def _small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process `shapes` has few images, so that rendering takes no time."""
-    from ablation.images import shapes
+def _small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process embedded sets have few images, so that rendering takes no time."""
+    from ablation.images.embedded import EMBEDDED
 
-    monkeypatch.setattr(shapes, "SIZES", SMALL)
+    for made in EMBEDDED.values():
+        monkeypatch.setattr(made, "SIZES", SMALL)
 
 
 @pytest.fixture

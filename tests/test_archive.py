@@ -13,6 +13,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from ablation import pack
+from ablation.command.overrides import arguments
 from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.images.survey import survey
@@ -158,7 +159,7 @@ def test_stated_files_stand_for_the_folder(tmp_path: Path) -> None:
 
 SHIPPED = sorted(
     path.parent
-    for images in ("reference", "shapes")
+    for images in ("reference", "stripes", "shapes")
     for path in (ROOT / "results" / images).glob("*/records.parquet")
 )
 
@@ -167,12 +168,11 @@ SHIPPED = sorted(
     "folder", SHIPPED, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
 )
 def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
-    size = "reference" if folder.parent.name == "reference" else "small"
+    images = folder.parent.name
+    which = "size=reference" if images == "reference" else f"data={images}"
+    words = arguments([f"study={folder.name}", which, f"runs={folder}"])
     with hydra():
-        planned = {
-            entry.run.id
-            for entry in plan([f"study={folder.name}", f"size={size}", f"runs={folder}"]).planned
-        }
+        planned = {entry.run.id for entry in plan(words).planned}
     found = read_archive(folder)
     assert set(found) <= planned
     assert {row["config"]["data"]["path"] for row in found.values()} == {None}

@@ -295,7 +295,7 @@ def test_the_door_measures_each_network_once(
     path = Path(first.splitlines()[-1])
     assert path.parent == tmp_path / "networks"
     assert len(json.loads(path.read_text())) == 2
-    assert "mini baseline" in first and "mini depth phi=1" in second
+    assert "micro baseline" in first and "micro depth phi=1" in second
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,8 @@ def test_own_configs_stand_where_hydra_takes_them() -> None:
         "-m",
         own,
         "data=custom",
+        "baseline=mini",
+        "recipe=short",
         "phi=1",
         "data.name=a/b",
     ]
@@ -248,10 +250,10 @@ def test_a_path_is_a_path_whatever_is_in_it(name: str, tmp_path: Path) -> None:
 
 def test_paths_of_images_are_swept_unless_there_is_one_of_that_name(tmp_path: Path) -> None:
     pair = f"data.path={tmp_path / 'a'},{tmp_path / 'é'}"
-    [_, swept] = arguments([pair])
+    *_, swept = arguments([pair])
     assert swept == f'data.path="{tmp_path / "a"}","{tmp_path / "é"}"'
     (tmp_path / "a,b").mkdir()
-    [_, one] = arguments([f"data.path={tmp_path / 'a,b'}"])
+    *_, one = arguments([f"data.path={tmp_path / 'a,b'}"])
     assert one == f'data.path="{tmp_path / "a,b"}"'
 
 

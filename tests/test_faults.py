@@ -191,7 +191,7 @@ def test_the_other_runs_go_on_and_the_last_lines_say_what_is_missing(struck: Swe
 
 def test_gpu_out_of_memory_is_a_failure_with_its_reason_and_no_smaller_batch(struck: Sweep) -> None:
     assert struck.reasons[1].startswith(
-        "the GPU ran out of memory with recipe.batch_size=32 at 32 px; take a smaller recipe.batch_size "
+        "the GPU ran out of memory with recipe.batch_size=64 at 20 px; take a smaller recipe.batch_size "
         "for every run"
     )
     trace = json.loads(
@@ -202,7 +202,7 @@ def test_gpu_out_of_memory_is_a_failure_with_its_reason_and_no_smaller_batch(str
 
 def test_host_out_of_memory_is_a_failure_with_its_reason(struck: Sweep) -> None:
     assert struck.reasons[2].startswith(
-        "this machine ran out of memory with recipe.batch_size=32 at 32 px"
+        "this machine ran out of memory with recipe.batch_size=64 at 20 px"
     )
 
 

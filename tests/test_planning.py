@@ -21,7 +21,7 @@ from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
 from ablation.show.results import Results
 from ablation.show.searches import SEARCHES
-from ablation.theory.baselines import MINI
+from ablation.theory.baselines import MICRO
 from ablation.theory.cost import cost
 from ablation.theory.scaling import triples
 from tests.test_run_identity import some_record
@@ -51,15 +51,15 @@ def finish(wanted: Plan) -> None:
 def test_parts_are_told_apart_and_share_what_is_the_same() -> None:
     entries = planned("study=resolution-control").planned
     settings = {entry.setting for entry in entries}
-    assert settings == {"native pixels", "enlarged from 32 px"}
+    assert settings == {"native pixels", "enlarged from 20 px"}
     by_arm = {setting: [e for e in entries if e.setting == setting] for setting in settings}
     for native, enlarged in zip(
-        by_arm["native pixels"], by_arm["enlarged from 32 px"], strict=True
+        by_arm["native pixels"], by_arm["enlarged from 20 px"], strict=True
     ):
         assert native.run.network == enlarged.run.network
-        # At 32 px there is nothing to enlarge.
+        # At 20 px there is nothing to enlarge.
         assert (native.run == enlarged.run) == (native.arm.phi == 0)
-        assert enlarged.run.data.detail == (None if enlarged.arm.phi == 0 else 32)
+        assert enlarged.run.data.detail == (None if enlarged.arm.phi == 0 else 20)
 
 
 def test_a_run_id_that_reads_like_a_number_stays_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +84,14 @@ def test_a_part_composes_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equal_flops_spends_as_much_on_every_network() -> None:
     entries = [e for e in planned("study=schedule").planned if "FLOPs" in e.setting]
-    budget = 8 * cost(MINI.network).macs
+    budget = 8 * cost(MICRO.network).macs
     for entry in entries:
         assert entry.run.recipe.epochs * cost(entry.run.network).macs == pytest.approx(
             budget, rel=0.06
         )
     assert {entry.run.recipe.epochs for entry in entries} == {8, 2}
-    with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=3 .* are 0 epochs"):
-        planned("equal=flops", "scaling=depth", "phi=3")
+    with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=7 .* are 0 epochs"):
+        planned("equal=flops", "scaling=depth", "phi=4")
 
 
 def test_the_papers_size_is_planned_exactly(tmp_path: Path) -> None:
@@ -266,7 +266,29 @@ def test_a_size_keeps_its_data_where_their_folder_is_given() -> None:
         "size=reference",
         "data.path=photos",
     ]
-    assert arguments(["data.path=photos"]) == ["data=custom", "data.path=photos"]
+    assert arguments(["data.path=photos"])[0] == "data=custom"
+
+
+def test_images_other_than_the_default_have_their_own_baseline_and_recipe() -> None:
+    """The defaults of 20 px, without mirrored images, were made for `stripes`."""
+    own = ["baseline=mini", "recipe=short"]
+    for words in (["data=imagenette"], ["data=shapes,imagenette"]):
+        assert arguments(words) == [*own, *words]
+    for word in ("data.path=photos", "data.name=a/b"):
+        assert arguments(["study=quick", word]) == ["data=custom", *own, "study=quick", word]
+    assert arguments(["data=shapes", "baseline=b0"]) == [
+        "recipe=short",
+        "data=shapes",
+        "baseline=b0",
+    ]
+    assert arguments(["data=shapes", "baseline.path=x"])[:2] == ["baseline=file", "recipe=short"]
+    for word in ("data=stripes", "data=stripes,shapes", "data.train_size=100"):
+        assert arguments([word]) == [word]
+    with hydra():
+        [other] = plan(arguments(["data=shapes"])).planned
+        [default] = plan([]).planned
+    assert (other.run.network.pixels, other.run.recipe.flip) == (32, True)
+    assert (default.run.network.pixels, default.run.recipe.flip) == (20, False)
 
 
 def test_costs_have_lines_of_their_own(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_sweep_ends_with_a_table_of_its_networks(wanted: Plan) -> None:
     done[broken.id] = some_record(broken, accuracy=0.1, status="diverged")
     head, _, row = outcome(wanted.planned, done).splitlines()
     assert head.split() == ["network", "px", "MACs", "accuracy", "lowest", "highest", "runs"]
-    assert " ".join(row.split()) == "baseline 32 1,143,168 46.7% 10.0% 70.0% 3 (1 diverged)"
+    assert " ".join(row.split()) == "baseline 20 218,984 46.7% 10.0% 70.0% 3 (1 diverged)"
 
 
 def test_the_live_table_stays_while_a_run_is_running(

@@ -10,7 +10,7 @@ from ablation.images.embedded import embedded
 from ablation.images.splits import resize
 from ablation.runs.config import Data
 
-STRIPES = Data("stripes", 6, 96, generator=1)
+STRIPES = Data("stripes", 6, 96, generator=2)
 
 
 def test_rounding_of_another_processor_does_not_reach_the_pixels(
@@ -30,7 +30,7 @@ def test_kinds_take_turns_and_each_has_every_class_as_often() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "fine"), [(20, (0.6, 0.8)), (26, (0.9, 1.0)), (96, (0.99, 1.0))]
+    ("pixels", "fine"), [(20, (0.6, 0.8)), (26, (0.97, 1.0)), (96, (0.99, 1.0))]
 )
 def test_only_fine_stripes_are_lost_with_the_pixels(pixels: int, fine: tuple[float, float]) -> None:
     """The strongest wave of an image's spectrum has the class's angle, whatever the pixels but for fine
@@ -39,7 +39,7 @@ def test_only_fine_stripes_are_lost_with_the_pixels(pixels: int, fine: tuple[flo
     seen = resize(images, np.arange(len(images)), pixels, None).numpy()
     right = read(seen) == labels
     found = dict(zip(stripes.KINDS, (right[kind::3].mean() for kind in range(3)), strict=True))
-    assert found["faint"] > 0.9 and found["crowded"] > 0.75
+    assert 0.8 < found["faint"] < 0.95 and 0.55 < found["crowded"] < 0.7
     assert fine[0] <= found["fine"] <= fine[1]
 
 
@@ -60,6 +60,6 @@ def read(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def test_another_generator_or_another_number_of_classes_is_refused() -> None:
     assert embedded(STRIPES) is stripes
-    for field, value in (("generator", 2), ("classes", 7), ("native", 64)):
+    for field, value in (("generator", 1), ("classes", 7), ("native", 64)):
         with pytest.raises(ValueError, match=f"data.{field}={value}: stripes has"):
             embedded(Data(**{**vars(STRIPES), field: value}))

@@ -136,7 +136,7 @@ def test_every_run_has_its_history_summary_tags_and_config(
             "seconds",
         ):
             assert told["summary"][name] == getattr(record, name)
-        assert told["tags"] == [entry.arm.name, "cost nominal", "shapes", f"phi {entry.arm.phi:g}"]
+        assert told["tags"] == [entry.arm.name, "cost nominal", "stripes", f"phi {entry.arm.phi:g}"]
         assert told["config"]["recipe"] == record.config["recipe"]
         assert (told["config"]["rule"], told["config"]["phi"], told["config"]["seed"]) == (
             entry.arm.name,

@@ -13,6 +13,9 @@ IMPLIED = (
     ("data", "custom", {"data.name", "data.path"}),
     ("baseline", "file", {"baseline.path"}),
 )
+# The default baseline and recipe were made for the default images; others get these.
+DEFAULT_IMAGES = "stripes"
+OF_OTHER_IMAGES = (("baseline", "mini"), ("recipe", "short"))
 PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache")
 GROUPS = ("study", "recipe", "data", "scaling", "baseline")
 # What Hydra reads as a number, a list and the like.
@@ -27,7 +30,8 @@ PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
 
 def arguments(words: Sequence[str]) -> list[str]:
     """Overrides as typed, with paths quoted for Hydra, and before them the choices that they imply: a name or
-    path of images means data=custom, a table's baseline=file.
+    path of images means data=custom, a table's baseline=file; images other than `stripes` mean baseline=mini
+    and recipe=short.
 
     --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
     and printed command has it.
@@ -38,13 +42,25 @@ def arguments(words: Sequence[str]) -> list[str]:
     for word in words:
         _refuse_no_name(word)
     given = {key_of(word) for word in words}
-    chosen = given | ({"data"} if "size" in given else set())
-    for group, choice, keys in IMPLIED:
-        if given & keys and group not in chosen:
+    chosen = given | ({"data", "baseline", "recipe"} if "size" in given else set())
+    follow = [(group, choice) for group, choice, keys in IMPLIED if given & keys]
+    if _other_images(words):
+        follow += OF_OTHER_IMAGES
+    for group, choice in follow:
+        if group not in chosen:
             implied.append(f"{group}={choice}")
+            chosen |= {group}
     # Hydra wants its flags on one side.
     first = next((i for i, word in enumerate(words) if re.match(r"[\w.@/]+=", word)), len(words))
     return [*words[:first], *implied, *words[first:]]
+
+
+def _other_images(words: Sequence[str]) -> bool:
+    """Whether images other than the default are asked for, and only such."""
+    given = {key_of(word): word.partition("=")[2] for word in words}
+    if "data" in given:
+        return DEFAULT_IMAGES not in given["data"].split(",")
+    return not given.keys().isdisjoint({"data.name", "data.path"})
 
 
 def _refuse_no_folder() -> None:

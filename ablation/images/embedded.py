@@ -1,6 +1,6 @@
 """The image sets that the project makes itself, by the name that data= takes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,9 @@ class Embedded(Protocol):
     CLASSES: int
     SIDE: int  # native pixels
     SIZES: Mapping[str, int]  # images of each split
+    KINDS: Collection[
+        str
+    ]  # of images, which take turns: image i is of the kind i modulo their number
 
     @staticmethod
     def render(split: str, count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

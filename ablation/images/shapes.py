@@ -20,6 +20,7 @@ TEXTURES = ("stripes", "checks", "rings", "grid")
 CLASSES = len(HARMONICS) * len(TEXTURES)
 SIDE = 96  # native pixels
 SIZES = {"train": 6000, "evaluation": 3000}
+KINDS = ("an object on clutter",)
 CHUNK = 120
 
 # What makes an image hard, as (easy, hard): most images are drawn near easy, few near hard (see `skewed`), so

@@ -24,7 +24,14 @@ MEASURED = (
     "device",
     "status",
 )
-OF_A_RUN = (*MEASURED, "answers", "confirms", "seed", "run_id")  # columns that differ between seeds
+OF_A_RUN = (
+    *MEASURED,
+    "answers",
+    "history",
+    "confirms",
+    "seed",
+    "run_id",
+)  # columns that differ between seeds
 ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 
@@ -39,10 +46,11 @@ def frame(
 
     A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
     validation where a study keeps that split closed; the column `split` says which. answers: which of its
-    images the run got right (ablation.runs.answers), None where its record does not say. Parts of a study
-    that differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so that
-    they are never averaged together. confirms: whether the seed is one of `confirm`, which did not suggest
-    the question and is judged by itself.
+    images the run got right (ablation.runs.answers), None where its record does not say. history: what its
+    record says of each epoch. embedded: the set's name where the project makes the images, else "". Parts of
+    a study that differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so
+    that they are never averaged together. confirms: whether the seed is one of `confirm`, which did not
+    suggest the question and is judged by itself.
 
     measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds,
     step_bytes and step_device, NaN for a network that was not measured; without it there are no such columns.
@@ -61,6 +69,8 @@ def frame(
         row["confirms"] = entry.run.seed in confirm
         row["detail"] = entry.run.data.detail or math.nan
         row["answers"] = record.answers.get(row["split"]) if record else None
+        row["history"] = record.history if record else ()
+        row["embedded"] = entry.run.data.name if entry.run.data.embedded else ""
         row["status"] = record.status if record else "missing"
         if measured:
             row |= {

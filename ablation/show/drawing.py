@@ -1,7 +1,9 @@
 """The parts that figures are made of: one colour a rule, one axis of cost, intervals, panels, and the line
 below that says what is shown."""
 
+import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -285,8 +287,19 @@ def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
         figure = drawing.draw(figure_table)
         path = folder / f"{drawing.name}.png"
         save(figure, path, dpi=144, metadata={"Software": None})
-        save(figure, path.with_suffix(".svg"), metadata={"Date": None})
+        write_text(path.with_suffix(".svg"), _svg(figure))
     return path
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as SVG, with the frames that it clips to numbered in order: matplotlib names them by the last
+    bits of a layout, which differ from one time to the next."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    text = drawn.getvalue()
+    frames = dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', text))
+    places = {name: f"frame{place}" for place, name in enumerate(frames)}
+    return re.sub(r"\bp[0-9a-f]{10}\b", lambda found: places.get(found[0], found[0]), text)
 
 
 def save(figure: Figure, path: Path, **how: Any) -> Path:

@@ -52,11 +52,12 @@ def page(
     figures.sort(key=lambda figure: figure.drawing.place)
     claims = by_claim(results.findings)
     counts = Counter(finding.verdict for finding in results.findings)
+    first = results.wanted.planned[0].run.data
     return template().render(
         results=results,
         wanted=results.wanted,
         about=about(results),
-        shapes=results.wanted.planned[0].run.data.embedded,
+        embedded=first.name if first.embedded else "",
         figures=figures,
         photographs=[uri("image/png", path.read_bytes()) for path in photographs],
         claims=claims,

@@ -77,12 +77,12 @@ MICRO = Baseline(
         stem=8,
         stages=(
             #     operator  expand kernel stride channels layers
-            Stage("mbconv", 1,     3,     1,     8,       2),
+            Stage("mbconv", 2,     3,     1,     8,       2),
             Stage("mbconv", 3,     1,     2,     16,      1),
             Stage("mbconv", 3,     1,     1,     24,      1),
         ),
         head=64,
-        activation="relu",
+        activation="silu",
     ),
     FINEST,
 )  # fmt: skip

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -191,6 +192,7 @@ def _train(
         images["evaluation"] = splits.evaluation.to(device)
     found = {name: answers(net, each, recipe.precision) for name, each in images.items()}
     final = {name: (right.mean().item(), loss) for name, (right, loss) in found.items()}
+    lost = not all(math.isfinite(loss) for _, loss in final.values())  # by the very last step
     watch.finish(final["validation"])
     if execution.keep_weights and place.first:
         save(net.state_dict(), weights_path(execution.runs, run.id))
@@ -199,7 +201,7 @@ def _train(
         final,
         watch,
         config=config,
-        status="diverged" if module.diverged else "done",
+        status="diverged" if module.diverged or lost else "done",
         images_per_second=trainer.global_step * recipe.batch_size / watch.seconds,
         peak_memory=peak_memory(device),
         device=device_name(device),
