@@ -16,15 +16,9 @@ from ablation.command.compose import fitted_file
 from ablation.command.ends import end_at_once, enduring, on_signals
 from ablation.command.errors import one_line
 from ablation.command.overrides import arguments
+from ablation.command.shipped import CONF
 from ablation.theory.baselines import BASELINES
 from ablation.theory.scaling import RULES
-
-# conf/ lies beside the package in a checkout and inside it once installed.
-CONF = next(
-    path
-    for path in (Path(__file__).parents[1] / "conf", Path(__file__).parent / "conf")
-    if (path / "config.yaml").exists()
-)
 
 
 def register() -> None:
@@ -104,11 +98,6 @@ def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         fail(error)
-
-
-def studies() -> list[str]:
-    """Names of the study files that ship."""
-    return sorted(path.stem for path in (CONF / "study").glob("*.yaml"))
 
 
 def fail(error: BaseException) -> None:

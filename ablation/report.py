@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from ablation.command.errors import NotYet
 from ablation.command.planning import plan
-from ablation.door import door, studies
+from ablation.command.shipped import studies
+from ablation.door import door
 from ablation.judge.findings import table
 from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS

@@ -22,8 +22,9 @@ from ablation.command.errors import one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import single
 from ablation.command.progress import Progress
+from ablation.command.shipped import CONF
 from ablation.command.sweep import ELSEWHERE, Incomplete
-from ablation.door import CONF, fail, in_utf8, register
+from ablation.door import fail, in_utf8, register
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path

@@ -17,7 +17,8 @@ import yaml
 from ablation.command.errors import NotYet, one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import plan, single
-from ablation.door import CONF, hydra, studies
+from ablation.command.shipped import CONF, studies
+from ablation.door import hydra
 from ablation.runs.states import leave_reason
 from ablation.theory.baselines import BASELINES
 from tests.conftest import ROOT, TINY

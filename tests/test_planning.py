@@ -12,7 +12,8 @@ from hydra import compose
 from ablation.command.errors import NotYet
 from ablation.command.overrides import arguments
 from ablation.command.planning import ANSWERS, Plan, plan
-from ablation.door import hydra, studies
+from ablation.command.shipped import studies
+from ablation.door import hydra
 from ablation.images.splits import resize
 from ablation.judge.claims import CLAIMS
 from ablation.measure.outlook import table
@@ -281,6 +282,8 @@ def test_images_other_than_the_default_have_their_own_baseline_and_recipe() -> N
         "data=shapes",
         "baseline=b0",
     ]
+    # A study of one's own has chosen for itself.
+    assert arguments(["study=mine", "data=imagenette"]) == ["study=mine", "data=imagenette"]
     assert arguments(["data=shapes", "baseline.path=x"])[:2] == ["baseline=file", "recipe=short"]
     for word in ("data=stripes", "data=stripes,shapes", "data.train_size=100"):
         assert arguments([word]) == [word]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablation.command.shipped import studies
 from ablation.runs.arms import Arm
 from ablation.theory.scaling import RULES, Rule
 
@@ -56,8 +57,11 @@ def arguments(words: Sequence[str]) -> list[str]:
 
 
 def _other_images(words: Sequence[str]) -> bool:
-    """Whether images other than the default are asked for, and only such."""
+    """Whether images other than the default are asked for, and only such; not of a study of one's own, which
+    has chosen for itself."""
     given = {key_of(word): word.partition("=")[2] for word in words}
+    if "study" in given and given["study"] not in studies():
+        return False
     if "data" in given:
         return DEFAULT_IMAGES not in given["data"].split(",")
     return not given.keys().isdisjoint({"data.name", "data.path"})
