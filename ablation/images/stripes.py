@@ -7,7 +7,7 @@ with diminishing returns:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
 faint: wide stripes of little contrast in coarse noise; a deeper or a wider network reads more of them.
-crowded: stripes of all six angles, one of them the strongest; the same, and later.
+crowded: stripes of all six angles, one of them the strongest; so does it of these.
 
 Faint and crowded stripes are grey: what reads stripes of any colour takes several times the filters, and a
 small network then learns them in jumps, so that its seeds differ.
