@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablation.command.shipped import studies
@@ -42,11 +42,11 @@ def arguments(words: Sequence[str]) -> list[str]:
     words = [_letters_quoted(_path_quoted(word)) for word in words]
     for word in words:
         _refuse_no_name(word)
-    given = {key_of(word) for word in words}
-    chosen = given | ({"data", "baseline", "recipe"} if "size" in given else set())
-    follow = [(group, choice) for group, choice, keys in IMPLIED if given & keys]
-    if _other_images(words):
+    given = {key_of(word): word.partition("=")[2] for word in words}
+    follow = [(group, choice) for group, choice, keys in IMPLIED if given.keys() & keys]
+    if _other_images(given):
         follow += OF_OTHER_IMAGES
+    chosen = given.keys() | ({"data", "baseline", "recipe"} if "size" in given else set())
     for group, choice in follow:
         if group not in chosen:
             implied.append(f"{group}={choice}")
@@ -56,15 +56,14 @@ def arguments(words: Sequence[str]) -> list[str]:
     return [*words[:first], *implied, *words[first:]]
 
 
-def _other_images(words: Sequence[str]) -> bool:
+def _other_images(given: Mapping[str, str]) -> bool:
     """Whether images other than the default are asked for, and only such; not of a study of one's own, which
     has chosen for itself."""
-    given = {key_of(word): word.partition("=")[2] for word in words}
     if "study" in given and given["study"] not in studies():
         return False
     if "data" in given:
         return DEFAULT_IMAGES not in given["data"].split(",")
-    return not given.keys().isdisjoint({"data.name", "data.path"})
+    return bool(given.keys() & {"data.name", "data.path"})
 
 
 def _refuse_no_folder() -> None:

@@ -17,9 +17,8 @@ class Embedded(Protocol):
     CLASSES: int
     SIDE: int  # native pixels
     SIZES: Mapping[str, int]  # images of each split
-    KINDS: Collection[
-        str
-    ]  # of images, which take turns: image i is of the kind i modulo their number
+    # Of images, which take turns: image i is of the kind i modulo their number.
+    KINDS: Collection[str]
 
     @staticmethod
     def render(split: str, count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

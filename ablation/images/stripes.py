@@ -7,7 +7,7 @@ with diminishing returns:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
 faint: wide stripes of little contrast in coarse noise; a deeper or a wider network reads more of them.
-crowded: stripes of all six angles, one of them the strongest; so does it of these.
+crowded: stripes of all six angles, one of them the strongest; here, too, depth and width each help.
 
 Faint and crowded stripes are grey: what reads stripes of any colour takes several times the filters, and a
 small network then learns them in jumps, so that its seeds differ.
@@ -46,9 +46,8 @@ FINE_NOISE = 0.12
 FAINT_CYCLES = (0.6, 2.5)  # log-evenly
 FAINT_CONTRAST = (0.008, 0.08)  # log-evenly
 FAINT_NOISE = 0.03
-FAINT_GRAINS = (
-    24  # of the noise across the image: so coarse that more pixels do not bring more of it
-)
+# Of the noise across the image: so coarse that more pixels do not bring more of it.
+FAINT_GRAINS = 24
 
 CROWDED_CYCLES = (2.6, 3.4)  # log-evenly, of each
 CROWDED_CONTRAST = 0.12  # of each
@@ -58,9 +57,8 @@ CROWDED_NOISE = 0.05
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-GRID: Floats = (
-    np.arange(SIDE) + 0.5
-) / SIDE - 0.5  # centres of pixels, in image sides from the image's centre
+# Centres of pixels, in image sides from the image's centre.
+GRID: Floats = (np.arange(SIDE) + 0.5) / SIDE - 0.5
 GREY: Floats = np.ones((1, 3))  # direction of colour space
 
 

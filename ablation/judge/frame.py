@@ -24,14 +24,8 @@ MEASURED = (
     "device",
     "status",
 )
-OF_A_RUN = (
-    *MEASURED,
-    "answers",
-    "history",
-    "confirms",
-    "seed",
-    "run_id",
-)  # columns that differ between seeds
+# Columns that differ between seeds.
+OF_A_RUN = (*MEASURED, "answers", "history", "confirms", "seed", "run_id")
 ALONE = ("step_seconds", "step_bytes", "step_device")  # of a network measured by itself
 ARM = ("baseline", "setting", "rule", "label")  # the columns that tell one mean from another
 

@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from ablation.judge.frame import ARM
 from ablation.judge.paper import Line
 from ablation.runs.files import replacing, write_text
 from ablation.show.words import as_csv, legend, percent
@@ -90,6 +92,15 @@ def panels(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [
         (", ".join(filter(None, key)), rows) for key, rows in table.groupby(differs, sort=False)
     ]
+
+
+def over_seeds(values: pd.DataFrame, of: str, each: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """For each network and each value of a column `each`, the column `of`: its mean over seeds (`mean`) with
+    the least and the most (`low`, `high`), beside what the rows of a summary say of the network."""
+    network = [*ARM, "cost"]
+    found = values.groupby([*network, each], sort=False)[of].agg(mean="mean", low="min", high="max")
+    about = rows[[*network, "macs", "n", "diverged", "missing", "split"]]
+    return found.reset_index().merge(about, on=network)
 
 
 def row_of_panels(count: int, width: float = 5.6, height: float = 4.8) -> tuple[Figure, list[Axes]]:
@@ -190,13 +201,18 @@ def annotate(ax: Axes, row: object, text: str) -> None:
 def cost_axis(ax: Axes, values: pd.Series, label: str) -> None:
     """A logarithmic cost with ticks at doublings of the smallest value shown, and room for labels."""
     least, most = values.min(), values.max()
-    doublings = math.floor(math.log2(most / least) + 0.15)
     ax.set_xscale("log")
-    ax.set_xticks(least * 2.0 ** np.arange(0, doublings + 1, 1 + doublings // 5))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
+    ticks_at_doublings(ax.xaxis, least, most)
     ax.set_xlim(least / 1.15, most * 1.3)
     ax.set_xlabel(label)
+
+
+def ticks_at_doublings(axis: Axis, least: float, most: float) -> None:
+    """Ticks of a logarithmic axis at doublings of the least value, as many as fit."""
+    doublings = math.floor(math.log2(most / least) + 0.15)
+    axis.set_ticks(least * 2.0 ** np.arange(0, doublings + 1, 1 + doublings // 5))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
 
 
 def si(value: float) -> str:

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation.images.embedded import EMBEDDED
+from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.judge.frame import ARM, rules_of
 from ablation.runs.answers import unpacked
-from ablation.show.drawing import FLOPS, Drawing, cost_axis, curve, headed, key, panels
+from ablation.show.drawing import FLOPS, Drawing, cost_axis, curve, headed, key, over_seeds, panels
 from ablation.show.words import in_panel, largest, percent
 
 EXAMPLES = 2  # of each kind
@@ -16,17 +16,17 @@ EXAMPLES = 2  # of each kind
 
 def kinds_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
     """Rows of rules on one embedded set whose images are of several kinds; None for any other."""
-    sets = set(summary["embedded"])
-    if len(sets) != 1 or len(_kinds(summary)) < 2 or set(summary["split"]) != {"evaluation"}:
+    if set(summary["split"]) != {"evaluation"} or summary["embedded"].nunique() > 1:
+        return None
+    if summary["embedded"].iloc[0] not in EMBEDDED or len(_set_of(summary).KINDS) < 2:
         return None
     rows = summary[summary["rule"].isin(rules_of(summary))]
     return None if rows.empty else rows
 
 
-def _kinds(table: pd.DataFrame) -> list[str]:
-    """The kinds of images, which take turns."""
-    made = EMBEDDED.get(table["embedded"].iloc[0])
-    return list(made.KINDS) if made else []
+def _set_of(table: pd.DataFrame) -> Embedded:
+    """The images of a table that is about one embedded set."""
+    return EMBEDDED[table["embedded"].iloc[0]]
 
 
 # ---------------------------------------------------------------- examples
@@ -34,7 +34,8 @@ def _kinds(table: pd.DataFrame) -> list[str]:
 
 def examples_figure(table: pd.DataFrame) -> Figure:
     """A few images of each kind at their native pixels."""
-    made, kinds = EMBEDDED[table["embedded"].iloc[0]], _kinds(table)
+    made = _set_of(table)
+    kinds = list(made.KINDS)
     images, _ = made.render("evaluation", EXAMPLES * len(kinds), 0)
     across = len(images)
     figure = Figure(figsize=(1.7 * across, 2.2), layout="constrained")
@@ -49,8 +50,7 @@ def examples_figure(table: pd.DataFrame) -> Figure:
 
 def examples_found(table: pd.DataFrame) -> list[str]:
     """What the set is, in its maker's words."""
-    made = EMBEDDED[table["embedded"].iloc[0]]
-    first, *_ = (made.__doc__ or "").split("\n\n")
+    first, *_ = (_set_of(table).__doc__ or "").split("\n\n")
     return [" ".join(first.split())]
 
 
@@ -61,7 +61,8 @@ def kinds_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     """For each network and kind the share of its evaluation images that were right: its mean over seeds
     (`mean`) with the least and the most (`low`, `high`). None where records do not say which were right, or
     where not all images were evaluated."""
-    made, kinds = EMBEDDED[rows["embedded"].iloc[0]], _kinds(rows)
+    made = _set_of(rows)
+    kinds = list(made.KINDS)
     runs = frame[frame["rule"].isin(rows["rule"])].dropna(subset="answers")
     whole = [answers["count"] == made.SIZES["evaluation"] for answers in runs["answers"]]
     if runs.empty or not all(whole):
@@ -70,13 +71,10 @@ def kinds_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
         {kind: right[place :: len(kinds)].mean() for place, kind in enumerate(kinds)}
         for right in map(unpacked, runs["answers"])
     ]
-    network = [*ARM, "cost"]
-    by_kind = pd.concat([runs[network], pd.DataFrame(shares, index=runs.index)], axis=1)
-    long = by_kind.melt(network, kinds, var_name="kind", value_name="right")
-    found = long.groupby([*network, "kind"], sort=False)["right"]
-    table = found.agg(mean="mean", low="min", high="max").reset_index()
-    about = rows[[*network, "macs", "n", "diverged", "missing", "split"]]
-    return table.merge(about, on=network).sort_values(["macs", "rule"], kind="stable")
+    by_kind = runs.join(pd.DataFrame(shares, index=runs.index))
+    long = by_kind.melt([*ARM, "cost"], kinds, var_name="kind", value_name="right")
+    table = over_seeds(long, "right", "kind", rows)
+    return table.sort_values(["macs", "rule"], kind="stable")
 
 
 def kinds_figure(table: pd.DataFrame) -> Figure:

@@ -5,17 +5,14 @@ import math
 from collections.abc import Iterator
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from numpy.typing import NDArray
+from matplotlib.ticker import MaxNLocator
 
-from ablation.judge.frame import ARM
-from ablation.show.drawing import FLOPS, Drawing, headed, panels, si
+from ablation.show.drawing import FLOPS, Drawing, headed, over_seeds, panels, ticks_at_doublings
 from ablation.show.words import in_panel, percent
 
 ACROSS = 4  # panels in a row, at most
@@ -35,11 +32,8 @@ def learning_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | No
         return None
     epochs["epoch"] = [row["epoch"] for row in epochs["history"]]
     epochs["learned"] = [row["train/accuracy"] for row in epochs["history"]]
-    network = [*ARM, "cost"]
-    found = epochs.groupby([*network, "epoch"], sort=False, dropna=False)["learned"]
-    table = found.agg(mean="mean", low="min", high="max").reset_index()
-    about = rows[[*network, "macs", "n", "diverged", "missing", "split"]]
-    return table.merge(about, on=network, how="inner").sort_values(["macs", "epoch"], kind="stable")
+    table = over_seeds(epochs, "learned", "epoch", rows)
+    return table.sort_values(["macs", "epoch"], kind="stable")
 
 
 def learning_figure(table: pd.DataFrame) -> Figure:
@@ -66,20 +60,10 @@ def learning_figure(table: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("training accuracy (%)")
     if several:
-        _price_tag(figure, axes, shades, least, most)
+        bar = figure.colorbar(shades, ax=axes, label=FLOPS)
+        ticks_at_doublings(bar.ax.yaxis, least, most)
     shows = "mean over seeds, band from the least to the most"
     return headed(figure, "What was learned, epoch by epoch", table, shows=shows)
-
-
-def _price_tag(
-    figure: Figure, axes: NDArray[np.object_], shades: ScalarMappable, least: float, most: float
-) -> None:
-    """What each shade costs, at doublings of the least."""
-    bar = figure.colorbar(shades, ax=axes, label=FLOPS)
-    doublings = int(math.log2(most / least) + 0.15)
-    bar.set_ticks([least * 2.0**step for step in range(doublings + 1)])
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: si(value)))
 
 
 def _learned(ax: Axes, line: pd.DataFrame, colour: tuple[float, ...]) -> None:
