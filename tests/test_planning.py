@@ -277,6 +277,8 @@ def test_images_other_than_the_default_have_their_own_baseline_and_recipe() -> N
         assert arguments(words) == [*own, *words]
     for word in ("data.path=photos", "data.name=a/b"):
         assert arguments(["study=quick", word]) == ["data=custom", *own, "study=quick", word]
+    small = ["size=small", "data=shapes"]  # says no more than the default
+    assert arguments(small) == [*own, *small]
     assert arguments(["data=shapes", "baseline=b0"]) == [
         "recipe=short",
         "data=shapes",

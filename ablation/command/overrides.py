@@ -46,7 +46,8 @@ def arguments(words: Sequence[str]) -> list[str]:
     follow = [(group, choice) for group, choice, keys in IMPLIED if given.keys() & keys]
     if _other_images(given):
         follow += OF_OTHER_IMAGES
-    chosen = given.keys() | ({"data", "baseline", "recipe"} if "size" in given else set())
+    sized = given.get("size", "small") != "small"  # such a size has images, baseline and recipe
+    chosen = given.keys() | ({"data", "baseline", "recipe"} if sized else set())
     for group, choice in follow:
         if group not in chosen:
             implied.append(f"{group}={choice}")
