@@ -47,8 +47,8 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(
     start: Start, tmp_path: Path
 ) -> None:
     """USR2 is what Slurm sends before the time limit; here it comes without the wait."""
-    undisturbed = start(*training(800), "runs=undisturbed")
-    sweep = start(*SLURM, "seed=0", *training(800))
+    undisturbed = start(*training(1500), "runs=undisturbed")
+    sweep = start(*SLURM, "seed=0", *training(1500))
     runs, seen = tmp_path / "runs", []
 
     def past(after: int) -> bool:
@@ -82,7 +82,7 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(
 def test_after_scancel_the_same_command_finishes_only_that_run(
     start: Start, tmp_path: Path
 ) -> None:
-    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(150))
+    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(400))
     sweep = start(*words)
     wait_for(lambda: len(queue("RUNNING")) == 2 and progress(runs)["epoch"] > 0)
     cancelled = queue("RUNNING")[0]
