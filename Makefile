@@ -29,7 +29,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 
 # Reports of all studies whose records ship below results/$1, with the overrides $2.
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
-  $(BIN)/python -m ablation.report study=$$study $2 runs=results/$1/$$study || exit; done
+  $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
 .PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
@@ -72,7 +72,7 @@ reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenet
 	end=$$(($$(date +%s) + $(SLICE))); for study in $(STEPS); do \
 	  left=$$(($(SLICE) ? end - $$(date +%s) : 0)); test $(SLICE) = 0 || test $$left -gt 0 || exit 143; \
 	  timeout --signal=TERM --preserve-status $$left $(BIN)/python -m ablation.run study=$$study $(REFERENCE) data.path=$(DATA); status=$$?; \
-	  $(BIN)/python -m ablation.pack study=$$study $(REFERENCE) && $(BIN)/python -m ablation.report study=$$study $(REFERENCE) > /dev/null; \
+	  $(BIN)/python -m ablation.pack study=$$study $(REFERENCE) && $(BIN)/python -m ablation.report study=$$study $(REFERENCE) interactive=false > /dev/null; \
 	  test $$status = 0 || exit $$status; done
 
 figures: $(INSTALLED) ## draw every figure that has records

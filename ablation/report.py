@@ -57,7 +57,7 @@ def write_tables(
     """All but the figures, of a plan with records; returns (title, where it lies)."""
     write_text(
         results.folder / "runs.csv",
-        as_csv(results.frame.drop(columns=["answers", "history"]), None),
+        as_csv(results.frame.drop(columns=["answers", "history", "alike"]), None),
     )
     lines = write_findings(results) + write_fitted(results)
     maps = write_activation_maps(results)

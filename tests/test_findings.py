@@ -732,3 +732,35 @@ def test_the_forest_plot_shows_every_finding_in_points() -> None:
     assert labels == list(rows.loc[(rows["unit"] != "x") & rows["effect"].notna(), "subject"])
     with pytest.raises(ValueError, match="nothing to draw"):
         forest_figure(rows[rows["unit"] == "x"])
+
+
+def test_a_network_that_twice_the_epochs_help_is_still_learning_and_its_findings_say_so() -> None:
+    """Depth gains three points by training on; nothing else does, nor what differs in more than epochs."""
+    chosen = arms(["width", "depth"], phis=[0, 1])
+    recipes = {"short": RECIPE.epochs, "long": 2 * RECIPE.epochs, "other": 2 * RECIPE.epochs}
+    planned = []
+    for setting, epochs in recipes.items():
+        rate = RECIPE.learning_rate * (2 if setting == "other" else 1)
+        recipe = replace(RECIPE, epochs=epochs, learning_rate=rate)
+        planned += expand(MINI, chosen, recipe, DATA, range(5), setting=setting)
+
+    def truth(entry: Planned) -> float:
+        late = entry.setting != "short" and entry.arm.name == "depth" and entry.arm.phi
+        return concave(entry) + (0.03 if late else 0)
+
+    found = judge(measure(planned, truth))
+    longer = [finding for finding in found if finding.claim == "learning"]
+    assert [(each.setting, each.subject.split(":")[0]) for each in longer] == [
+        ("short", "baseline"),
+        ("short", "width phi=1"),
+        ("short", "depth phi=1"),
+    ]
+    assert [each.verdict for each in longer] == [EQUIVALENT, EQUIVALENT, CONTRADICTED]
+    assert longer[-1].effect == pytest.approx(3, abs=0.3)
+    said = {
+        (each.setting, each.subject): "still learning: depth phi=1" in each.note
+        for each in found
+        if each.claim == "improves"
+    }
+    assert said[("short", "depth")] and not said[("short", "width")]
+    assert not any(noted for (setting, _), noted in said.items() if setting != "short")

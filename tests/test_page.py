@@ -432,3 +432,14 @@ def test_the_chart_compiles_and_holds_every_mean_with_its_seeds(results: Results
     measured = chart(results.frame, results.summary.assign(step_seconds=0.1, step_bytes=np.nan))
     [cost] = [param for param in measured["params"] if param["name"] == "cost"]
     assert cost["bind"]["options"] == ["macs", "activations", "params", "step_seconds"]
+
+
+def test_a_page_without_the_chart_is_light_and_says_how_to_have_it(tmp_path: Path) -> None:
+    text = page_of(results_of(tmp_path, *STUDY, "interactive=false"))
+    elements = Elements(text).found
+    assert len(text) < 400_000
+    assert "vegaEmbed" not in text and 'id="chart"' not in text and "interactive=false" in text
+    targets = {attrs["id"] for _, attrs in elements if "id" in attrs}
+    links = [attrs["href"] or "" for tag, attrs in elements if tag == "a" and "href" in attrs]
+    assert all(link[1:] in targets for link in links if link.startswith("#"))
+    assert "A heading sorts its table" in text

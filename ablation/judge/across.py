@@ -13,6 +13,7 @@ from ablation.judge.questions import Asked, Entrant, Quantity, Question, Scope
 from ablation.judge.verdicts import (
     MARGIN,
     MEASURED,
+    TOLD,
     Case,
     Finding,
     Head,
@@ -27,6 +28,7 @@ ELSEWHERE = "What holds in one setting holds in another: the paper trains each n
 FINER = (
     "Higher resolution shows finer patterns (section 3.1): it is not the compute alone that pays."
 )
+LEARNED = "A network has learned what it can: twice the epochs add nothing (a check of the recipe, not the paper)."
 CHOSEN = "The recipe as it is serves the baseline best (chosen here, on validation images)."
 DIFFER = "Networks of equal FLOPs differ in other costs (a measurement; section 3.3 takes FLOPs for cost)."
 
@@ -124,6 +126,53 @@ def recipes(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
         questions, together={f"{first.setting} against all of them": range(len(cases))}
     )
     return [*answers, *all_together(head, together, cases, answers, "points")]
+
+
+def learning(parts: Sequence[Scope], margin: float = MARGIN) -> dict[Entrant, Finding]:
+    """For each network that was trained for twice its epochs too, alike in everything else, what that adds:
+    the networks of a setting are one family."""
+    places = {
+        (arm.alike, arm.epochs): (scope, arm)
+        for scope in reversed(parts)
+        for arm in scope.arms
+        if arm.alike
+    }
+    found: dict[Entrant, Finding] = {}
+    for scope in parts:
+        cases: dict[Entrant, Case] = {}
+        for arm in scope.arms:
+            longer = places.get((arm.alike, 2 * arm.epochs))
+            if longer and arm.place not in {known.place for known in [*found, *cases]}:
+                cases[arm] = _for_longer(scope, arm, *longer)
+        answers = judged([*cases.values()], "points", False, margin)
+        found |= dict(zip(cases, answers, strict=True))
+    return found
+
+
+def _for_longer(scope: Scope, arm: Entrant, other: Scope, longer: Entrant) -> Case:
+    """What twice the epochs add to a network."""
+    own, twice = (f"{each.label}, {each.epochs:g} epochs" for each in (arm, longer))
+    question = Question(
+        f"{arm.label}: twice its {arm.epochs:g} epochs",
+        scope.mean(longer, twice),
+        scope.mean(arm, own),
+        directed=False,
+    )
+    head = Head("learning", LEARNED, scope.baseline, scope.setting, scope.cost, question.subject)
+    return Case(head, replace(scope, arms=[*scope.arms, *other.arms]), question)
+
+
+def marked(parts: Sequence[Scope], longer: Mapping[Entrant, Finding]) -> list[Scope]:
+    """The scopes, with the networks marked that twice the epochs are told to help."""
+    told = {
+        arm.place
+        for arm, finding in longer.items()
+        if finding.verdict in TOLD and finding.effect > 0
+    }
+    return [
+        replace(scope, arms=[replace(arm, learning=arm.place in told) for arm in scope.arms])
+        for scope in parts
+    ]
 
 
 def settings(

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, replace
 
 import pandas as pd
 
-from ablation.judge.across import baselines, costs, pixels, recipes, settings
+from ablation.judge.across import baselines, costs, learning, marked, pixels, recipes, settings
 from ablation.judge.claims import CLAIMS
 from ablation.judge.questions import Scope, scopes
 from ablation.judge.verdicts import MARGIN, Finding, answer, asked_at, between
@@ -43,12 +43,15 @@ def _confirmed(finding: Finding | None) -> str:
 
 def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
     parts = [scope for scope in scopes(frame) if _has_runs(scope)]
+    longer = learning(parts, margin)
+    parts = marked(parts, longer)
     found: list[Finding] = []
     for claim in CLAIMS:
         for scope in parts:
             found += answer(claim, scope, margin)
     across = [*baselines(parts, found, margin), *pixels(parts, margin), *recipes(parts, margin)]
-    return [*found, *across, *costs(parts), *settings(parts, found, margin)]
+    others = [*costs(parts), *settings(parts, found, margin)]
+    return [*found, *across, *others, *longer.values()]
 
 
 def _has_runs(scope: Scope) -> bool:

@@ -28,7 +28,8 @@ class Entrant:
     phi and budget are NaN where there is none, step_seconds and step_bytes where nobody measured them alone.
     angle: degrees between what was asked for and what was built (theory.matching.Point). detail: side in
     pixels that its images were reduced to, NaN where they were not. place: of its network in the sample.
-    diverged, missing: counts of its runs.
+    diverged, missing: counts of its runs. alike: what networks share that differ in nothing but their number
+    of epochs. learning: whether the same is told to do better with twice the epochs.
     """
 
     baseline: str
@@ -51,6 +52,9 @@ class Entrant:
     missing: int
     angle: float = math.nan
     detail: float = math.nan
+    epochs: float = math.nan
+    alike: str = ""
+    learning: bool = False
     step_seconds: float = math.nan
     step_bytes: float = math.nan
     step_device: str = ""

@@ -371,7 +371,7 @@ def _seeds(
 def _remarks(cases: Sequence[Case]) -> list[str]:
     """What a reader should know about the runs behind some comparisons."""
     estimates = [case.estimate for case in cases]
-    remarks = _faults(cases)
+    remarks = [*_faults(cases), *_learning(cases)]
     if any(np.isnan(estimate.error) for estimate in estimates):
         n = min(estimate.n for estimate in estimates)
         return remarks + WITHOUT_INTERVAL[min(n, 2)]
@@ -401,6 +401,12 @@ def _faults(cases: Sequence[Case]) -> list[str]:
         for fault, count in counts.items()
         if count
     ]
+
+
+def _learning(cases: Sequence[Case]) -> list[str]:
+    """Which of the networks compared had more to learn."""
+    labels = [arm.label for arm in compared(cases).values() if arm.learning]
+    return [f"still learning: {', '.join(dict.fromkeys(labels))}"] if labels else []
 
 
 def compared(cases: Sequence[Case]) -> dict[int, Entrant]:

@@ -227,12 +227,22 @@ class Run:
     @cached_property
     def id(self) -> str:
         """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION."""
-        parts = {
+        return digest(self._content | {"seed": self.seed, "results": RESULTS_VERSION})
+
+    @cached_property
+    def alike(self) -> str:
+        """A hash of what runs share that differ in nothing but seed and number of epochs."""
+        recipe = {name: it for name, it in self._content["recipe"].items() if name != "epochs"}
+        return digest(self._content | {"recipe": recipe})
+
+    @property
+    def _content(self) -> dict[str, dict[str, Any]]:
+        """Network, recipe and data, as far as they change a result."""
+        return {
             "network": content(self.network),
             "recipe": content(self.recipe),
             "data": self.data.identity() | {"opened": self.evaluate},
         }
-        return digest(parts | {"seed": self.seed, "results": RESULTS_VERSION})
 
 
 @dataclass(frozen=True)

@@ -309,13 +309,21 @@ def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
 
 def _svg(figure: Figure) -> str:
     """A figure as SVG, with the frames that it clips to numbered in order: matplotlib names them by the last
-    bits of a layout, which differ from one time to the next."""
+    bits of a layout, which differ from one time to the next. Places are written to a hundredth of a point,
+    which makes the file a third smaller."""
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue()
     frames = dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', text))
     places = {name: f"frame{place}" for place, name in enumerate(frames)}
-    return re.sub(r"\bp[0-9a-f]{10}\b", lambda found: places.get(found[0], found[0]), text)
+    numbered = re.sub(r"\bp[0-9a-f]{10}\b", lambda found: places.get(found[0], found[0]), text)
+    unturned = re.sub(r' transform="rotate\(-0 [^"]+"', "", numbered)
+    return re.sub(r' (?:d|x|y)="[^"]+"', lambda found: _rounded(found[0]), unturned)
+
+
+def _rounded(text: str) -> str:
+    """Its numbers with two decimals at most."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{round(float(found[0]), 2):g}", text)
 
 
 def save(figure: Figure, path: Path, **how: Any) -> Path:
