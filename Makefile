@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
-STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate negative-control
+STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate negative-control controls
 ARGS :=
 STUDY ?= quick
 

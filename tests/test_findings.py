@@ -12,6 +12,7 @@ import pytest
 
 from ablation.judge.claims import CLAIMS, COMPOUND
 from ablation.judge.contrasts import half_width
+from ablation.judge.expected import tally, with_expected
 from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, sample
 from ablation.judge.questions import scopes
@@ -764,3 +765,33 @@ def test_a_network_that_twice_the_epochs_help_is_still_learning_and_its_findings
     }
     assert said[("short", "depth")] and not said[("short", "width")]
     assert not any(noted for (setting, _), noted in said.items() if setting != "short")
+
+
+def test_what_a_study_expects_is_held_against_what_was_found() -> None:
+    """Width gains, depth loses, resolution does nothing, and the file expected something else of depth and
+    resolution."""
+
+    def truth(entry: Planned) -> float:
+        gains = {"width": 0.03, "depth": -0.03}
+        return 0.6 + (gains.get(entry.arm.name, 0.0) if entry.arm.phi else 0.0)
+
+    found = judge(measure(plan(arms(FOUR[:3], phis=[0, 2])), truth))
+    expectations = [
+        {"claim": "improves", "subject": "resolution", "sign": 0},
+        {"claim": "improves", "subject": "depth", "sign": 0},
+        {"claim": "improves", "sign": 1},
+    ]
+    held = with_expected(found, expectations)
+    said = {finding.subject: finding.expected for finding in held if finding.claim == "improves"}
+    assert said == {
+        "width": "more: found",
+        "depth": "none: told",
+        "resolution": "none: none told",
+        "every dimension": "more: the other way",
+    }
+    assert not any(finding.expected for finding in held if finding.claim != "improves")
+    assert tally(held) == (
+        "of 1 effects expected beforehand 1 found, 0 told the other way; of 2 where none was expected 1 told"
+    )
+    assert tally(found) == "" and "expected" not in tables(found)
+    assert "more: found" in tables(held)

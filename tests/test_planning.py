@@ -118,7 +118,7 @@ def test_fresh_seeds_are_trained_too_and_none_of_them_suggested_the_question() -
 def test_every_study_says_what_answers_it() -> None:
     """By a key that something answers to; another one is refused."""
     asked = {claim.key for claim in CLAIMS}
-    across = {"baselines", "pixels", "recipe", "settings"}
+    across = {"baselines", "pixels", "recipe", "settings", "learning", "chance"}
     figures = {drawing.name for drawing in SEARCHES}
     assert set(ANSWERS) == asked | across | figures
     for name in studies():
@@ -133,6 +133,14 @@ def test_a_size_that_a_study_does_not_have_is_refused() -> None:
         planned("study=quick", "size=paper")
     with pytest.raises(ValueError, match="size=huge: choose one of small, reference, paper"):
         planned("study=quick", "size=huge")
+
+
+def test_an_expectation_has_a_sign_and_names_fields_of_findings() -> None:
+    with pytest.raises(ValueError, match="study.expected.sign=2: choose one of 1, 0, -1"):
+        planned("study=quick", "study.expected=[{claim: improves, sign: 2}]")
+    with pytest.raises(ValueError, match="study.expected=rule: choose one of sign, claim, subject"):
+        planned("study=quick", "study.expected=[{rule: width, sign: 1}]")
+    assert planned("study=quick", "study.expected=[{claim: improves, sign: 1}]").expected
 
 
 def test_what_a_part_sets_cannot_be_set_beside_it() -> None:

@@ -2,14 +2,18 @@
 kind by kind."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from ablation.images import stripes
+from ablation.images.cache import Sizes, choose, decoded, sizes
 from ablation.images.embedded import embedded
-from ablation.images.splits import resize
+from ablation.images.splits import load, resize
 from ablation.runs.config import Data
 
 STRIPES = Data("stripes", 6, 96, generator=2)
@@ -73,8 +77,45 @@ def read(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.round(angle / np.pi * stripes.CLASSES).astype(np.int64) % stripes.CLASSES
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stripes, "SIZES", {"train": 288, "evaluation": 144})
+
+
 def test_another_generator_or_another_number_of_classes_is_refused() -> None:
     assert embedded(STRIPES) is stripes
     for field, value in (("generator", 1), ("classes", 7), ("native", 64)):
         with pytest.raises(ValueError, match=f"data.{field}={value}: stripes has"):
             embedded(Data(**{**vars(STRIPES), field: value}))
+
+
+def test_one_kind_alone_is_the_images_of_that_kind(tmp_path: Path, few: None) -> None:
+    faint = replace(STRIPES, kind="faint", train_size=70, validation_size=20)
+    rows = choose(faint, decoded(faint, tmp_path))
+    assert [len(each) for _, each in rows.values()] == [70, 20, 48]
+    assert all((each % 3 == 1).all() for _, each in rows.values())
+    assert not set(rows["train"][1]) & set(rows["validation"][1])
+    assert sizes(faint, tmp_path) == Sizes(70, 20, 48)
+    with pytest.raises(ValueError, match="data.train_size=200, .* has 96 training images in all"):
+        choose(replace(faint, train_size=200), decoded(faint, tmp_path))
+    with pytest.raises(ValueError, match="data.kind=fien: choose one of fine, faint, crowded"):
+        embedded(replace(STRIPES, kind="fien"))
+    with pytest.raises(
+        ValueError, match="data.kind=fine: photos is not made of kinds; leave it out"
+    ):
+        embedded(Data("photos", 6, 96, kind="fine"))
+
+
+def test_permuted_labels_are_the_same_ones_on_other_images(tmp_path: Path, few: None) -> None:
+    plain = replace(STRIPES, train_size=200, validation_size=20)
+    with_labels, shuffled, again = (
+        load(data, 20, tmp_path).train for data in (plain, *2 * [replace(plain, permuted=True)])
+    )
+    assert (with_labels.pixels == shuffled.pixels).all()
+    agreeing = (with_labels.labels == shuffled.labels).float().mean()
+    assert abs(agreeing - 1 / stripes.CLASSES) < 0.1
+    assert (shuffled.labels == again.labels).all()
+    assert replace(plain, permuted=True).identity() != plain.identity()
+    everything = load(replace(plain, permuted=True, train_size=288 - 20), 20, tmp_path)
+    labels = torch.cat([everything.train.labels, everything.validation.labels])
+    assert (torch.bincount(labels) == 48).all()

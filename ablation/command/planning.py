@@ -47,8 +47,11 @@ SIZES = ("reference", "paper")  # of a study, besides the small one that its fil
 # scopes (ablation.judge.across), and two figures.
 ANSWERS = (
     *("improves", "diminishing", "balance", "compound", "sustained", "pairs", "transfer"),
-    *("optimum", "control", "baselines", "pixels", "recipe", "settings", "grid", "star"),
+    *("optimum", "control", "baselines", "pixels", "recipe", "settings", "learning", "chance"),
+    *("grid", "star"),
 )
+# What a study can say of a finding beforehand: the sign of its effect, and which findings are meant.
+EXPECTATION = ("sign", "claim", "subject", "baseline", "setting", "cost")
 # What a part of a study can say.
 PART = ("setting", "overrides", "rules", "phis", "coefficients", "seeds")
 
@@ -71,6 +74,7 @@ class Plan:
     after: the overrides of studies whose records this one follows from. search: whether it is a grid search,
     whose arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and
     are judged by themselves. claim: the one that answers the question (ANSWERS), "" for the first.
+    expected: what the study says of its findings beforehand (ablation.judge.expected).
     """
 
     name: str
@@ -85,6 +89,7 @@ class Plan:
     search: bool = False
     confirm: tuple[int, ...] = ()
     claim: str = ""
+    expected: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def planned(self) -> list[Planned]:
@@ -140,6 +145,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         search=study is not None and bool(study.study["grid"]),
         confirm=tuple(study.study["confirm"]) if study else (),
         claim=study.study["claim"] if study else "",
+        expected=tuple(study.study["expected"]) if study else (),
     )
 
 
@@ -268,6 +274,10 @@ class _Study:
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
         self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
         one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
+        for expectation in self.study["expected"]:
+            one_of("study.expected.sign", str(expectation.get("sign")), ("1", "0", "-1"))
+            for name in expectation:
+                one_of("study.expected", name, EXPECTATION)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
     def jobs(self) -> list[Job]:

@@ -17,7 +17,7 @@ import xxhash
 from filelock import FileLock
 
 from ablation.images.decoding import decode, render
-from ablation.images.embedded import embedded
+from ablation.images.embedded import embedded, of_kind
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
 from ablation.runs.files import set_aside, slug, unwritten, write_json
@@ -49,7 +49,8 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    counts = _counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    known = _counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    counts = {source: len(of_kind(data, count)) for source, count in known.items()}
     train = data.train_size or (counts["train"] - data.validation_size if counts else None)
     evaluation = data.evaluation_size or counts.get("evaluation")
     return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
@@ -203,8 +204,12 @@ def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     labels = {
         source: np.load(folder / f"{source}-labels.npy") for source in ("train", "evaluation")
     }
-    sizes = check_sizes(data, {source: len(each) for source, each in labels.items()})
-    order, other = (drawn(each, data.split_seed, data.draw) for each in labels.values())
+    own = {source: of_kind(data, len(each)) for source, each in labels.items()}
+    sizes = check_sizes(data, {source: len(rows) for source, rows in own.items()})
+    order, other = (
+        rows[drawn(labels[source][rows], data.split_seed, data.draw)]
+        for source, rows in own.items()
+    )
     held_out, rest = np.split(order, [sizes.validation])
     return {
         "train": ("train", np.sort(rest[: sizes.train])),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablation.images import shapes, stripes
+from ablation.runs.checks import one_of
 from ablation.runs.config import Data
 
 
@@ -34,11 +35,25 @@ def embedded(data: Data) -> Embedded | None:
     Raises ValueError for classes, pixels or a generator's version that it does not have.
     """
     if not data.embedded:
+        if data.kind is not None:
+            raise ValueError(
+                f"data.kind={data.kind}: {data.name} is not made of kinds; leave it out, or take data=stripes"
+            )
         return None
     made = EMBEDDED[data.name]
+    if data.kind is not None:
+        one_of("data.kind", data.kind, tuple(made.KINDS))
     stated = {"classes": data.classes, "native": data.native, "generator": data.generator or 1}
     found = {"classes": made.CLASSES, "native": made.SIDE, "generator": made.VERSION}
     for name, value in stated.items():
         if value != found[name]:
             raise ValueError(f"data.{name}={value}: {data.name} has {found[name]}")
     return made
+
+
+def of_kind(data: Data, count: int) -> NDArray[np.intp]:
+    """Which of so many images of a source a data set is about: all, or those of its kind."""
+    made = embedded(data)
+    if made is None or data.kind is None:
+        return np.arange(count)
+    return np.arange(list(made.KINDS).index(data.kind), count, len(made.KINDS))

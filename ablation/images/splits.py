@@ -139,7 +139,7 @@ def load(
         stored = Streamed(
             folder / f"{source}.npy",
             rows,
-            _labels(folder, source, rows),
+            _labels(data, folder, source, rows),
             pixels,
             data.detail,
             readers,
@@ -152,8 +152,11 @@ def load(
     return Splits(splits["train"], splits["validation"], evaluation, about["digest"], keys)
 
 
-def _labels(folder: Path, source: str, rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.load(folder / f"{source}-labels.npy")[rows])
+def _labels(data: Data, folder: Path, source: str, rows: np.ndarray) -> Tensor:
+    labels = np.load(folder / f"{source}-labels.npy")
+    if data.permuted:
+        labels = np.random.default_rng([data.split_seed, len(labels)]).permutation(labels)
+    return torch.from_numpy(labels[rows])
 
 
 def resize(

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ablation.judge.claims import CLAIMS, COMPOUND, IMPROVES, Claim, rivals
-from ablation.judge.questions import Asked, Entrant, Quantity, Question, Scope
+from ablation.judge.questions import Asked, Entrant, Known, Quantity, Question, Scope
 from ablation.judge.verdicts import (
     MARGIN,
     MEASURED,
@@ -28,7 +28,8 @@ ELSEWHERE = "What holds in one setting holds in another: the paper trains each n
 FINER = (
     "Higher resolution shows finer patterns (section 3.1): it is not the compute alone that pays."
 )
-LEARNED = "A network has learned what it can: twice the epochs add nothing (a check of the recipe, not the paper)."
+LEARNED = "A network has learned what it can: twice the epochs add nothing (a check of the recipe)."
+GUESSED = "Negative control: of shuffled labels nothing can be learned, and every network stays at chance."
 CHOSEN = "The recipe as it is serves the baseline best (chosen here, on validation images)."
 DIFFER = "Networks of equal FLOPs differ in other costs (a measurement; section 3.3 takes FLOPs for cost)."
 
@@ -173,6 +174,28 @@ def marked(parts: Sequence[Scope], longer: Mapping[Entrant, Finding]) -> list[Sc
         replace(scope, arms=[replace(arm, learning=arm.place in told) for arm in scope.arms])
         for scope in parts
     ]
+
+
+def chance(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
+    """Each network whose labels were shuffled against chance."""
+    found = []
+    for scope in parts:
+        without = {arm.place: arm for arm in scope.arms if not math.isnan(arm.chance)}
+        cases = [
+            Case(
+                Head("chance", GUESSED, scope.baseline, scope.setting, scope.cost, arm.label),
+                scope,
+                Question(
+                    arm.label,
+                    scope.mean(arm, arm.label),
+                    Known("chance", 100 * arm.chance),
+                    directed=False,
+                ),
+            )
+            for arm in without.values()
+        ]
+        found += judged(cases, "points", False, margin)
+    return found
 
 
 def settings(

@@ -6,7 +6,16 @@ from dataclasses import asdict, fields, replace
 
 import pandas as pd
 
-from ablation.judge.across import baselines, costs, learning, marked, pixels, recipes, settings
+from ablation.judge.across import (
+    baselines,
+    chance,
+    costs,
+    learning,
+    marked,
+    pixels,
+    recipes,
+    settings,
+)
 from ablation.judge.claims import CLAIMS
 from ablation.judge.questions import Scope, scopes
 from ablation.judge.verdicts import MARGIN, Finding, answer, asked_at, between
@@ -50,7 +59,7 @@ def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
         for scope in parts:
             found += answer(claim, scope, margin)
     across = [*baselines(parts, found, margin), *pixels(parts, margin), *recipes(parts, margin)]
-    others = [*costs(parts), *settings(parts, found, margin)]
+    others = [*costs(parts), *settings(parts, found, margin), *chance(parts, margin)]
     return [*found, *across, *others, *longer.values()]
 
 

@@ -39,7 +39,8 @@ def frame(
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
     A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
-    validation where a study keeps that split closed; the column `split` says which. alike: what runs share
+    validation where a study keeps that split closed; the column `split` says which. chance: what labels
+    that were shuffled leave, NaN where they were not. alike: what runs share
     that differ in nothing but seed and number of epochs. answers: which of its
     images the run got right (ablation.runs.answers), None where its record does not say. history: what its
     record says of each epoch. embedded: the set's name where the project makes the images, else "". Parts of
@@ -63,6 +64,7 @@ def frame(
         row["accuracy"] = row["accuracy"] if entry.run.evaluate else row["val_accuracy"]
         row["confirms"] = entry.run.seed in confirm
         row["detail"] = entry.run.data.detail or math.nan
+        row["chance"] = 1 / entry.run.data.classes if entry.run.data.permuted else math.nan
         row["epochs"] = entry.run.recipe.epochs
         row["alike"] = entry.run.alike
         row["answers"] = record.answers.get(row["split"]) if record else None

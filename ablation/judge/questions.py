@@ -29,7 +29,8 @@ class Entrant:
     angle: degrees between what was asked for and what was built (theory.matching.Point). detail: side in
     pixels that its images were reduced to, NaN where they were not. place: of its network in the sample.
     diverged, missing: counts of its runs. alike: what networks share that differ in nothing but their number
-    of epochs. learning: whether the same is told to do better with twice the epochs.
+    of epochs. learning: whether the same is told to do better with twice the epochs. chance: the accuracy
+    that labels without meaning leave, a fraction; NaN where they have one.
     """
 
     baseline: str
@@ -55,6 +56,7 @@ class Entrant:
     epochs: float = math.nan
     alike: str = ""
     learning: bool = False
+    chance: float = math.nan
     step_seconds: float = math.nan
     step_bytes: float = math.nan
     step_device: str = ""
@@ -92,13 +94,35 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A number that nobody has to measure, in points."""
+
+    name: str
+    number: float
+
+    @property
+    def weights(self) -> float:
+        """On mean accuracies, of which it depends on none."""
+        return 0.0
+
+    def told(self, sample: Sample) -> str:
+        """Name and value."""
+        return f"{self.name}: {self.number:.1f} %"
+
+    def taken_from(self, estimate: Estimate) -> Estimate:
+        """How far an estimate lies above it."""
+        return replace(estimate, effect=estimate.effect - self.number)
+
+
+@dataclass(frozen=True)
 class Question:
-    """By how much does one quantity exceed another? caution: what a reader of the answer should know.
-    directed: whether it is about rules, so that a network off its rule's direction cannot answer it."""
+    """By how much does one quantity exceed another, or a known number? caution: what a reader of the answer
+    should know. directed: whether it is about rules, so that a network off its rule's direction cannot answer
+    it."""
 
     subject: str
     one: Quantity
-    other: Quantity
+    other: Quantity | Known
     caution: str = ""
     directed: bool = True
 
@@ -109,11 +133,15 @@ class Question:
 
     def estimate(self, sample: Sample) -> Estimate:
         """The difference."""
-        return sample.contrast(self.weights)
+        found = sample.contrast(self.weights)
+        return found if isinstance(self.other, Quantity) else self.other.taken_from(found)
 
     def uses(self, place: int) -> bool:
         """Whether the network at this place of the sample is compared."""
-        return bool(self.one.weights[place] or self.other.weights[place])
+        uses = [
+            each.weights[place] for each in (self.one, self.other) if isinstance(each, Quantity)
+        ]
+        return any(uses)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Finding:
     how many would settle an inconclusive finding, infinite above power.MOST_SEEDS, NaN for other
     verdicts; fewest, most: the range of that over the interval. confirmed: what seeds that did not suggest
     the question say of it, "" where there are none. members: how many comparisons it holds together.
+    expected: what the study says beforehand, and what came of it (ablation.judge.expected), "" for nothing.
     """
 
     claim: str
@@ -78,6 +79,12 @@ class Finding:
     most: float = math.nan
     confirmed: str = ""
     members: int = 0
+    expected: str = ""
+
+    @property
+    def tested(self) -> bool:
+        """Whether the verdict is one on an effect."""
+        return self.verdict not in (NO_VERDICT, NOT_THE_RULE, MEASURED)
 
 
 def between(low: float, high: float) -> str:

@@ -109,6 +109,8 @@ class Data:
     an enlarged image: more pixels without more information. draw: how images are held out, plain or by-class
     (each class in its share). background: a colour under transparent pixels, whose transparency is otherwise
     dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image.
+    kind: of an embedded set whose images are of several kinds, the one to use alone. permuted: labels that
+    are shuffled over the images of a source, so that nothing can be learned of them: a negative control.
     """
 
     name: str
@@ -132,6 +134,8 @@ class Data:
     skip_broken: bool = False
     pixel_limit: int = 178_956_970
     generator: int | None = None
+    kind: str | None = None
+    permuted: bool = False
 
     def __post_init__(self) -> None:
         one_of("data.draw", self.draw, ("plain", "by-class"))

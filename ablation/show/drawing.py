@@ -281,7 +281,8 @@ class Drawing:
     what is left of it without its missing runs) has none. tabulate: (frame, selected rows with at least one
     run) -> table, by default the rows themselves, None where the runs do not suffice. draw: table -> Figure.
     found: table -> sentences. search: whether it is about a grid search, and about nothing else. place: on
-    the page, least first. listed: whether the page shows its table, too.
+    the page, least first. listed: whether the page shows its table, too. of_images: whether it
+    shows images rather than lines.
     """
 
     name: str
@@ -294,6 +295,7 @@ class Drawing:
     search: bool = False
     place: int = LAST
     listed: bool = True
+    of_images: bool = False
 
 
 def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:

@@ -121,6 +121,7 @@ KINDS = (
         draw=examples_figure,
         found=examples_found,
         listed=False,
+        of_images=True,
     ),
     Drawing(
         name="kinds",

@@ -3,6 +3,7 @@ runs, audit, and how to repeat it."""
 
 import base64
 import dataclasses
+import io
 import itertools
 import math
 import re
@@ -18,8 +19,10 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from ablation.judge.contrasts import LEVEL
+from ablation.judge.expected import tally
 from ablation.judge.verdicts import MARGIN, VERDICTS
 from ablation.runs.records import Record
 from ablation.show import audit_page
@@ -62,7 +65,7 @@ def page(
         about=about(results),
         embedded=first.name if first.embedded else "",
         figures=figures,
-        photographs=[picture(path) for path in photographs],
+        photographs=[photograph(path) for path in photographs],
         claims=claims,
         short=short(claims),
         aside=ASIDE,
@@ -93,7 +96,9 @@ def answered(results: Results, figures: Sequence[Shown]) -> str:
     """The answer to the study's question: what its findings come to, or what its figure shows first."""
     claim = results.wanted.claim
     seen = [text for figure in figures if figure.drawing.name == claim for text in figure.found[:2]]
-    return answer(results.findings, claim) or " ".join(seen)
+    said = answer(results.findings, claim) or " ".join(seen)
+    expected = tally(results.findings)
+    return f"{expected[0].upper()}{expected[1:]}. {said}" if expected else said
 
 
 def undiverged(results: Results) -> str:
@@ -173,9 +178,16 @@ def dense(markup: str) -> str:
     return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", markup))
 
 
-def picture(path: Path) -> str:
-    """A PNG as an address of its own."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+WIDE = 1000  # pixels of the page's column
+
+
+def photograph(path: Path) -> str:
+    """A PNG of images as a WebP as wide as the page, with an address of its own: a fraction of its size."""
+    picture = Image.open(path).convert("RGB")
+    picture.thumbnail((WIDE, picture.height))
+    compressed = io.BytesIO()
+    picture.save(compressed, "WEBP", quality=75)
+    return f"data:image/webp;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
 # ---------------------------------------------------------------- figures
@@ -184,11 +196,18 @@ def picture(path: Path) -> str:
 def shown(drawing: Drawing, table: pd.DataFrame, folder: Path) -> Shown:
     """A figure that has been written into a folder."""
     numbers = differing(table) if drawing.listed else []
-    image = uri("image/svg+xml", dense((folder / f"{drawing.name}.svg").read_text()))
+    image = _image(drawing, folder)
     csv = uri("text/csv", (folder / f"{drawing.name}.csv").read_text())
     found = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in drawing.found(table)]
     words = alternative(drawing, table) + (" The numbers follow as a table." if numbers else "")
     return Shown(drawing, found, words, image, csv, numbers)
+
+
+def _image(drawing: Drawing, folder: Path) -> str:
+    """As lines, or as a photograph where it shows images."""
+    if drawing.of_images:
+        return photograph(folder / f"{drawing.name}.png")
+    return uri("image/svg+xml", dense((folder / f"{drawing.name}.svg").read_text()))
 
 
 def alternative(drawing: Drawing, table: pd.DataFrame) -> str:

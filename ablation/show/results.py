@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablation.command.planning import Plan
+from ablation.judge.expected import with_expected
 from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, summary
 from ablation.judge.verdicts import Finding
@@ -55,7 +56,7 @@ class Results:
     @cached_property
     def findings(self) -> list[Finding]:
         """What the records say of the paper's claims; a search is no comparison of rules, so it has none."""
-        return [] if self.wanted.search else judge(self.frame)
+        return [] if self.wanted.search else with_expected(judge(self.frame), self.wanted.expected)
 
     @cached_property
     def judged(self) -> pd.DataFrame | None:

@@ -130,7 +130,9 @@ def by_claim(findings: Sequence[Finding]) -> dict[str, list[dict[str, str]]]:
     scoped = [name for name in ("baseline", "setting", "cost") if _several(findings, name)]
     images = any(finding.over == "seeds and images" for finding in findings)
     confirmed = any(finding.confirmed for finding in findings)
-    left_out = {name for name, said in ((OVER_SEEDS, images), (CONFIRMED, confirmed)) if not said}
+    expected = any(finding.expected for finding in findings)
+    optional = ((OVER_SEEDS, images), (CONFIRMED, confirmed), (EXPECTED, expected))
+    left_out = {name for name, said in optional if not said}
     found: dict[str, list[dict[str, str]]] = {}
     for finding in findings:
         where = {name: getattr(finding, name) for name in scoped}
@@ -142,6 +144,7 @@ def by_claim(findings: Sequence[Finding]) -> dict[str, list[dict[str, str]]]:
 # Columns that only some studies have.
 OVER_SEEDS = "over seeds alone"
 CONFIRMED = "with fresh seeds"
+EXPECTED = "expected"
 
 
 def _several(findings: Sequence[Finding], name: str) -> bool:
@@ -173,6 +176,7 @@ def _cells(row: Finding) -> dict[str, str]:
         OVER_SEEDS: between(row.seeds_low, row.seeds_high),
         "n": str(row.n or ""),
         CONFIRMED: row.confirmed,
+        EXPECTED: row.expected,
         "df": _number(row.freedom, ".3g"),
         "adjusted p": _number(row.p, ".2g"),
         "verdict": row.verdict,
