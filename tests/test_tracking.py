@@ -271,10 +271,13 @@ def test_without_wandb_a_run_is_done_and_says_so_in_one_line(
     assert line.startswith("W&B is left out of this run: ")
 
 
+LITTLE = 5000  # bytes, enough for the record and W&B's log, too few for what it writes of a run
+
+
 def with_little_disk(entry: Planned, execution: Execution) -> Record:
     """No file may grow beyond what the record needs; W&B's own process inherits that."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LITTLE, LITTLE))
     return execute(entry, execution)
 
 
@@ -284,7 +287,7 @@ def test_a_disk_too_full_for_wandb_never_stops_a_run(execution: Execution) -> No
     assert record == dataclasses.replace(record, status="done")
     assert read_record(execution.runs, entry.run) is not None
     [file] = execution.runs.glob("*/wandb/offline-run-*/*.wandb")
-    wait_for(lambda: file.stat().st_size == 4000)
+    wait_for(lambda: file.stat().st_size == LITTLE)
 
 
 def test_sync_is_one_line_where_it_cannot_upload(

@@ -305,11 +305,14 @@ def versions() -> dict[str, str]:
 
 @lru_cache
 def commit() -> str | None:
-    """The git commit of the code, with `+` where the tree differs from it; None outside a checkout."""
+    """The git commit of the code, with `+` where the tree differs from it; None outside a checkout.
+
+    Looks without a lock: a person may be committing, and a run that is killed would leave it behind.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", *words],
+            ["git", "--no-optional-locks", *words],
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
