@@ -145,7 +145,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         search=study is not None and bool(study.study["grid"]),
         confirm=tuple(study.study["confirm"]) if study else (),
         claim=study.study["claim"] if study else "",
-        expected=tuple(study.study["expected"]) if study else (),
+        expected=_expected(study.study) if study else (),
     )
 
 
@@ -274,10 +274,6 @@ class _Study:
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
         self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
         one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
-        for expectation in self.study["expected"]:
-            one_of("study.expected.sign", str(expectation.get("sign")), ("1", "0", "-1"))
-            for name in expectation:
-                one_of("study.expected", name, EXPECTATION)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
     def jobs(self) -> list[Job]:
@@ -354,6 +350,15 @@ def _confirming(study: Mapping[str, Any]) -> Sequence[int]:
             "ones"
         )
     return study["confirm"]
+
+
+def _expected(study: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What is said of findings beforehand; raises ValueError for a sign or a field that there is not."""
+    for expectation in study["expected"]:
+        one_of("study.expected.sign", str(expectation.get("sign")), ("1", "0", "-1"))
+        for name in expectation:
+            one_of("study.expected", name, EXPECTATION)
+    return tuple(study["expected"])
 
 
 def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:

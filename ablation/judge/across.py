@@ -129,22 +129,22 @@ def recipes(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
     return [*answers, *all_together(head, together, cases, answers, "points")]
 
 
-def learning(parts: Sequence[Scope], margin: float = MARGIN) -> dict[Entrant, Finding]:
-    """For each network that was trained for twice its epochs too, alike in everything else, what that adds:
-    the networks of a setting are one family."""
-    places = {
+def learning(parts: Sequence[Scope], margin: float = MARGIN) -> dict[int, Finding]:
+    """For each network that was trained for twice its epochs too, alike in everything else, what that adds,
+    by its place in the sample: the networks of a setting are one family."""
+    trained = {
         (arm.alike, arm.epochs): (scope, arm)
         for scope in reversed(parts)
         for arm in scope.arms
         if arm.alike
     }
-    found: dict[Entrant, Finding] = {}
+    found: dict[int, Finding] = {}
     for scope in parts:
-        cases: dict[Entrant, Case] = {}
+        cases: dict[int, Case] = {}
         for arm in scope.arms:
-            longer = places.get((arm.alike, 2 * arm.epochs))
-            if longer and arm.place not in {known.place for known in [*found, *cases]}:
-                cases[arm] = _for_longer(scope, arm, *longer)
+            longer = trained.get((arm.alike, 2 * arm.epochs))
+            if longer and arm.place not in (found | cases):
+                cases[arm.place] = _for_longer(scope, arm, *longer)
         answers = judged([*cases.values()], "points", False, margin)
         found |= dict(zip(cases, answers, strict=True))
     return found
@@ -163,12 +163,10 @@ def _for_longer(scope: Scope, arm: Entrant, other: Scope, longer: Entrant) -> Ca
     return Case(head, replace(scope, arms=[*scope.arms, *other.arms]), question)
 
 
-def marked(parts: Sequence[Scope], longer: Mapping[Entrant, Finding]) -> list[Scope]:
+def marked(parts: Sequence[Scope], longer: Mapping[int, Finding]) -> list[Scope]:
     """The scopes, with the networks marked that twice the epochs are told to help."""
     told = {
-        arm.place
-        for arm, finding in longer.items()
-        if finding.verdict in TOLD and finding.effect > 0
+        place for place, finding in longer.items() if finding.verdict in TOLD and finding.effect > 0
     }
     return [
         replace(scope, arms=[replace(arm, learning=arm.place in told) for arm in scope.arms])
@@ -180,22 +178,18 @@ def chance(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
     """Each network whose labels were shuffled against chance."""
     found = []
     for scope in parts:
-        without = {arm.place: arm for arm in scope.arms if not math.isnan(arm.chance)}
-        cases = [
-            Case(
-                Head("chance", GUESSED, scope.baseline, scope.setting, scope.cost, arm.label),
-                scope,
-                Question(
-                    arm.label,
-                    scope.mean(arm, arm.label),
-                    Known("chance", 100 * arm.chance),
-                    directed=False,
-                ),
-            )
-            for arm in without.values()
-        ]
+        guessing = {arm.place: arm for arm in scope.arms if not math.isnan(arm.chance)}
+        cases = [_above_chance(scope, arm) for arm in guessing.values()]
         found += judged(cases, "points", False, margin)
     return found
+
+
+def _above_chance(scope: Scope, arm: Entrant) -> Case:
+    """How far a network lies above what guessing gives."""
+    by_chance = Known("chance", 100 * arm.chance)
+    question = Question(arm.label, scope.mean(arm, arm.label), by_chance, directed=False)
+    head = Head("chance", GUESSED, scope.baseline, scope.setting, scope.cost, arm.label)
+    return Case(head, scope, question)
 
 
 def settings(

@@ -39,14 +39,13 @@ def frame(
     """One row per arm and seed: what was planned, what was measured, status `missing` where nothing was.
 
     A run that several rules share appears once for each. accuracy is that of the evaluation split, or of
-    validation where a study keeps that split closed; the column `split` says which. chance: what labels
-    that were shuffled leave, NaN where they were not. alike: what runs share
-    that differ in nothing but seed and number of epochs. answers: which of its
-    images the run got right (ablation.runs.answers), None where its record does not say. history: what its
-    record says of each epoch. embedded: the set's name where the project makes the images, else "". Parts of
-    a study that differ in baseline, recipe or data are told apart by the columns `baseline` and `setting`, so
-    that they are never averaged together. confirms: whether the seed is one of `confirm`, which did not
-    suggest the question and is judged by itself.
+    validation where a study keeps that split closed; the column `split` says which. chance: what shuffled
+    labels leave, NaN where they were not shuffled. alike: what runs share that differ in nothing but seed and
+    number of epochs. answers: which of its images the run got right (ablation.runs.answers), None where its
+    record does not say. history: what its record says of each epoch. embedded: the set's name where the
+    project makes the images, else "". Parts of a study that differ in baseline, recipe or data are told apart
+    by the columns `baseline` and `setting`, so that they are never averaged together. confirms: whether the
+    seed is one of `confirm`, which did not suggest the question and is judged by itself.
 
     measured: what networks cost alone, by step key (see measurements_of). It gives the columns step_seconds,
     step_bytes and step_device, NaN for a network that was not measured; without it there are no such columns.

@@ -281,8 +281,8 @@ class Drawing:
     what is left of it without its missing runs) has none. tabulate: (frame, selected rows with at least one
     run) -> table, by default the rows themselves, None where the runs do not suffice. draw: table -> Figure.
     found: table -> sentences. search: whether it is about a grid search, and about nothing else. place: on
-    the page, least first. listed: whether the page shows its table, too. of_images: whether it
-    shows images rather than lines.
+    the page, least first. listed: whether the page shows its table, too. of_images: whether it shows images
+    rather than lines.
     """
 
     name: str
@@ -312,7 +312,7 @@ def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
 def _svg(figure: Figure) -> str:
     """A figure as SVG, with the frames that it clips to numbered in order: matplotlib names them by the last
     bits of a layout, which differ from one time to the next. Places are written to a hundredth of a point,
-    which makes the file a third smaller."""
+    which makes the file a seventh smaller."""
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue()
