@@ -1,16 +1,18 @@
 """`stripes`: images made by the project as a positive control: a set on which each dimension must matter,
 because it was made so. Never evidence for the paper.
 
-Which way do the stripes run? An image shows stripes at one of six angles, a class each, and is of one of
-three kinds, which take turns. Each kind has an error of its own, drawn from easy to hard, so that it falls
-with diminishing returns:
+Which way do the stripes run? An image shows a patch of stripes at one of six angles, a class each. Half of the
+images are fine and half faint; each kind has an error of its own, drawn from easy to hard:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
-faint: wide stripes of little contrast in coarse noise; a deeper or a wider network reads more of them.
-crowded: stripes of all six angles, one of them the strongest; here, too, depth and width each help.
+faint: wide stripes of little contrast in coarse noise. A small network reads the clearer ones; a deeper or a
+wider one reads more, until what is left is lost in the noise for any network.
 
-Faint and crowded stripes are grey: what reads stripes of any colour takes several times the filters, and a
-small network then learns them in jumps, so that its seeds differ.
+So depth and width remove one part of the error and resolution the other, each until nothing is left of its
+part, and only a network that grows in all of them removes both.
+
+Three faint images in ten are clear, and colours are muted, so that every network learns: what has learned clear
+stripes soon learns faint ones, and stripes of colours as far apart as they can be are learned in jumps.
 
 All is computed in double precision and rounded to eight bits once, so that another processor renders the same
 images.
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from ablation.images.chunks import in_chunks
 
-VERSION = 2  # raise when the same seed would give other images; it is part of the data's identity
+VERSION = 3  # raise when the same seed would give other images; it is part of the data's identity
 CLASSES = 6
 SIDE = 96  # native pixels
 SIZES = {"train": 18_000, "evaluation": 3000}
@@ -34,39 +36,41 @@ CHUNK = 144  # images with a generator of their own: as many of each kind, and i
 GROUND = (0.3, 0.7)  # colour channels of the ground
 TURN = 0.25  # most that stripes are turned away from their class's angle, in steps between classes
 
-# Cycles across the image; contrasts as amplitudes of a colour's length; noise as the deviation of a channel;
+# Cycles across the image; contrasts as amplitudes of a colour's length; colours as the deviation of a channel
+# from grey; noise as that of a channel of a pixel; radii of patches and offsets of their centres in image sides.
 # (from, to), drawn evenly where nothing else is said.
-FINE_CYCLES = (8, 14.5)  # log-evenly in the power of a draw, so that more are fine than coarse
+FINE_CYCLES = (8.5, 15.0)  # log-evenly in the power of a draw, so that more are fine than coarse
 FINE_POWER = 0.8
 FINE_CONTRAST = (0.2, 0.4)
-FINE_RADIUS = (0.32, 0.48)  # of the patch, in image sides
-FINE_OFFSET = 0.12  # of its centre
+FINE_COLOUR = 1.0
+FINE_RADIUS = (0.32, 0.48)
 FINE_NOISE = 0.12
 
-FAINT_CYCLES = (0.6, 2.5)  # log-evenly
-FAINT_CONTRAST = (0.008, 0.08)  # log-evenly
+FAINT_CYCLES = (1.5, 3.0)  # log-evenly
+FAINT_CONTRAST = (0.0045, 0.027)  # log-evenly, as those of clear ones
+CLEAR_CONTRAST = (0.06, 0.4)
+CLEAR = 0.3  # share of faint images that are clear
+FAINT_COLOUR = 0.4
+FAINT_RADIUS = (0.36, 0.46)
 FAINT_NOISE = 0.03
 # Of the noise across the image: so coarse that more pixels do not bring more of it.
 FAINT_GRAINS = 24
 
-CROWDED_CYCLES = (2.6, 3.4)  # log-evenly, of each
-CROWDED_CONTRAST = 0.12  # of each
-CROWDED_LEAD = (0.2, 0.9)  # log-evenly: by how much of it the strongest exceeds the others
-CROWDED_NOISE = 0.05
+OFFSET = 0.12
+RAMP = 10  # native pixels over which a patch ends
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 # Centres of pixels, in image sides from the image's centre.
 GRID: Floats = (np.arange(SIDE) + 0.5) / SIDE - 0.5
-GREY: Floats = np.ones((1, 3))  # direction of colour space
 
 
 def render(split: str, count: int, seed: int) -> tuple[NDArray[np.uint8], Labels]:
     """`count` images (count, SIDE, SIDE, 3) and labels (count,) of one split; the first n are the same
     whatever the count.
 
-    Image i is of the kind KINDS[i % 3]. Each chunk of images has its own generator, seeded by (seed, split,
+    Image i is of the kind KINDS[i % 2]. Each chunk of images has its own generator, seeded by (seed, split,
     chunk), and classes as often as each other.
     """
     place = list(SIZES).index(split)
@@ -91,45 +95,30 @@ def _fine(rng: np.random.Generator, classes: Labels) -> Floats:
     count = len(classes)
     cycles = _between(FINE_CYCLES, rng.uniform(size=count) ** FINE_POWER)
     wave = _wave(rng, cycles, _angle(rng, classes))
-    radius = rng.uniform(*FINE_RADIUS, (count, 1, 1))
-    x, y = rng.uniform(-FINE_OFFSET, FINE_OFFSET, (2, count, 1))
-    distance = np.sqrt((GRID - x)[:, None, :] ** 2 + (GRID - y)[:, :, None] ** 2)
-    patch = np.clip((radius - distance) * SIDE / 10 + 0.5, 0, 1)  # ten pixels of ramp
+    patch = _patch(rng, count, FINE_RADIUS)
     contrast = rng.uniform(*FINE_CONTRAST, (count, 1, 1))
-    colours = rng.standard_normal((count, 3))
-    pattern = _coloured(contrast * patch * wave, colours)
-    return pattern + FINE_NOISE * rng.standard_normal(pattern.shape)
+    noise = FINE_NOISE * rng.standard_normal((count, SIDE, SIDE, 3))
+    return _coloured(rng, FINE_COLOUR, contrast * patch * wave) + noise
 
 
 def _faint(rng: np.random.Generator, classes: Labels) -> Floats:
     count = len(classes)
     cycles = _between(FAINT_CYCLES, rng.uniform(size=count))
-    contrast = _between(FAINT_CONTRAST, rng.uniform(size=(count, 1, 1)))
     wave = _wave(rng, cycles, _angle(rng, classes))
+    patch = _patch(rng, count, FAINT_RADIUS)
+    clear = rng.uniform(size=(count, 1, 1)) < CLEAR
+    place = rng.uniform(size=(count, 1, 1))
+    contrast = np.where(clear, _between(CLEAR_CONTRAST, place), _between(FAINT_CONTRAST, place))
     grains = FAINT_NOISE * rng.standard_normal((count, FAINT_GRAINS, FAINT_GRAINS, 3))
     grain = SIDE // FAINT_GRAINS
-    return _coloured(contrast * wave, GREY) + grains.repeat(grain, 1).repeat(grain, 2)
-
-
-def _crowded(rng: np.random.Generator, classes: Labels) -> Floats:
-    count = len(classes)
-    lead = _between(CROWDED_LEAD, rng.uniform(size=count))
-    crowd = np.zeros((count, SIDE, SIDE))
-    for other in range(CLASSES):
-        cycles = _between(CROWDED_CYCLES, rng.uniform(size=count))
-        wave = _wave(rng, cycles, _angle(rng, np.full(count, other)))
-        # The sum of contrasts tells nothing about the lead.
-        share = (1 + lead * (classes == other)) / (1 + lead / CLASSES)
-        crowd += CROWDED_CONTRAST * share[:, None, None] * wave
-    pattern = _coloured(crowd, GREY)
-    return pattern + CROWDED_NOISE * rng.standard_normal(pattern.shape)
+    noise = grains.repeat(grain, 1).repeat(grain, 2)
+    return _coloured(rng, FAINT_COLOUR, contrast * patch * wave) + noise
 
 
 # What each draws, (N, SIDE, SIDE, 3) around 0.
 KINDS: Mapping[str, Callable[[np.random.Generator, Labels], Floats]] = {
     "fine": _fine,
     "faint": _faint,
-    "crowded": _crowded,
 }
 
 
@@ -144,6 +133,14 @@ def _angle(rng: np.random.Generator, classes: Labels) -> Floats:
     return (classes + rng.uniform(-TURN, TURN, len(classes))) * math.pi / CLASSES
 
 
+def _patch(rng: np.random.Generator, count: int, radii: tuple[float, float]) -> Floats:
+    """(count, SIDE, SIDE): discs of 1 on 0 about the middle."""
+    radius = rng.uniform(*radii, (count, 1, 1))
+    x, y = rng.uniform(-OFFSET, OFFSET, (2, count, 1))
+    distance = np.sqrt((GRID - x)[:, None, :] ** 2 + (GRID - y)[:, :, None] ** 2)
+    return np.clip((radius - distance) * SIDE / RAMP + 0.5, 0, 1)
+
+
 def _wave(rng: np.random.Generator, cycles: Floats, angle: Floats) -> Floats:
     """(N, SIDE, SIDE) in -1..1: sin(a x + b y + phase), whose sines and cosines of rows and columns are all
     that has to be computed."""
@@ -156,8 +153,8 @@ def _wave(rng: np.random.Generator, cycles: Floats, angle: Floats) -> Floats:
     )
 
 
-def _coloured(pattern: Floats, colours: Floats) -> Floats:
-    """(N, SIDE, SIDE, 3): patterns (N, SIDE, SIDE) along directions of colour space (N, 3), whose length does
-    not matter."""
-    directions = colours / np.sqrt((colours**2).sum(1, keepdims=True))
+def _coloured(rng: np.random.Generator, colour: float, pattern: Floats) -> Floats:
+    """(N, SIDE, SIDE, 3): patterns (N, SIDE, SIDE), each along a direction of colour space about grey."""
+    shares = 1 + colour * rng.standard_normal((len(pattern), 3))
+    directions = shares / np.sqrt((shares**2).sum(1, keepdims=True))
     return pattern[..., None] * directions[:, None, None, :]

@@ -20,7 +20,7 @@ class Baseline:
 RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
 # For small networks: depth and pixels move in fine steps, so that a budget can be met.
 FINE = Rounding(channels=4, floor=0.9, depth="nearest", resolution=2)
-FINEST = Rounding(channels=2, floor=0.9, depth="nearest", resolution=1)
+FINEST = Rounding(channels=1, floor=0.9, depth="nearest", resolution=1)
 
 # EfficientNet-B0: Table 1 of arXiv 1905.11946v5; strides, expansion and squeeze-excite from tensorflow/tpu
 # models/official/efficientnet/efficientnet_builder.py (_DEFAULT_BLOCKS_ARGS); batch-norm epsilon 1e-3 from
