@@ -1,8 +1,8 @@
 """`stripes`: images made by the project as a positive control: a set on which each dimension must matter,
 because it was made so. Never evidence for the paper.
 
-Which way do the stripes run? An image shows a patch of stripes at one of six angles, a class each. Half of the
-images are fine and half faint; each kind has an error of its own, drawn from easy to hard:
+Which way do the stripes run? An image shows a patch of stripes at one of six angles, a class each. Half of
+the images are fine and half faint; each kind has an error of its own, drawn from easy to hard:
 
 fine: more cycles than a small network has pixels for; only resolution brings them back.
 faint: wide stripes of little contrast in coarse noise. A small network reads the clearer ones; a deeper or a
@@ -11,8 +11,8 @@ wider one reads more, until what is left is lost in the noise for any network.
 So depth and width remove one part of the error and resolution the other, each until nothing is left of its
 part, and only a network that grows in all of them removes both.
 
-Three faint images in ten are clear, and colours are muted, so that every network learns: what has learned clear
-stripes soon learns faint ones, and stripes of colours as far apart as they can be are learned in jumps.
+Three faint images in ten are clear, and colours are muted, so that every network learns: what has learned
+clear stripes soon learns faint ones, and stripes of colours as far apart as they can be are learned in jumps.
 
 All is computed in double precision and rounded to eight bits once, so that another processor renders the same
 images.
@@ -37,8 +37,8 @@ GROUND = (0.3, 0.7)  # colour channels of the ground
 TURN = 0.25  # most that stripes are turned away from their class's angle, in steps between classes
 
 # Cycles across the image; contrasts as amplitudes of a colour's length; colours as the deviation of a channel
-# from grey; noise as that of a channel of a pixel; radii of patches and offsets of their centres in image sides.
-# (from, to), drawn evenly where nothing else is said.
+# from grey; noise as that of a channel of a pixel; radii of patches and offsets of their centres in image
+# sides. (from, to), drawn evenly where nothing else is said.
 FINE_CYCLES = (8.5, 15.0)  # log-evenly in the power of a draw, so that more are fine than coarse
 FINE_POWER = 0.8
 FINE_CONTRAST = (0.2, 0.4)
