@@ -113,7 +113,8 @@ def test_learning_curves_are_the_means_of_histories() -> None:
     }
     table = frame(entries, records)
     shown = LEARNING.tabulate(table, LEARNING.select(summary(table)))
-    one = shown[(shown["rule"] == "width") & (shown["macs"] == shown["macs"].max())]
+    width = shown[shown["rule"] == "width"]
+    one = width[width["macs"] == width["macs"].max()]
     assert np.allclose(one["mean"], np.add(learned, 0.05))
     assert np.allclose(one["low"], learned) and np.allclose(one["high"], np.add(learned, 0.1))
     [sentence] = LEARNING.found(shown)

@@ -59,13 +59,14 @@ def examples_found(table: pd.DataFrame) -> list[str]:
 
 def kinds_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     """For each network and kind the share of its evaluation images that were right: its mean over seeds
-    (`mean`) with the least and the most (`low`, `high`). None where records do not say which were right, or
-    where not all images were evaluated."""
+    (`mean`) with the least and the most (`low`, `high`). Of runs whose records say which were right of all
+    images of the set; None where there is none."""
     made = _set_of(rows)
     kinds = list(made.KINDS)
-    runs = frame[frame["rule"].isin(rows["rule"])].dropna(subset="answers")
-    whole = [answers["count"] == made.SIZES["evaluation"] for answers in runs["answers"]]
-    if runs.empty or not all(whole):
+    told = frame[frame["rule"].isin(rows["rule"])].dropna(subset="answers")
+    whole = [answers["count"] == made.SIZES["evaluation"] for answers in told["answers"]]
+    runs = told[whole]
+    if runs.empty:
         return None
     shares = [
         {kind: right[place :: len(kinds)].mean() for place, kind in enumerate(kinds)}
