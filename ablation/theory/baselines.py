@@ -219,18 +219,20 @@ MINI_RESNET = Baseline(
     FINE,
 )  # fmt: skip
 
+# ResNet-18's at an eighth of its width, behind a stem without pool; ConvNeXt's with three stages and kernels
+# of 5 px, since its last maps have 4.
 MINI_RESNET_18 = Baseline(
     "mini-resnet-18",
     Network(
         pixels=32,
         classes=12,
-        stem=12,
+        stem=20,
         stages=(
             #     operator expand kernel stride channels layers
-            Stage("basic", 1,     3,     1,     12,      1),
-            Stage("basic", 1,     3,     2,     24,      1),
-            Stage("basic", 1,     3,     2,     48,      1),
-            Stage("basic", 1,     3,     2,     96,      1),
+            Stage("basic", 1,     3,     1,     8,       1),
+            Stage("basic", 1,     3,     2,     16,      1),
+            Stage("basic", 1,     3,     2,     32,      1),
+            Stage("basic", 1,     3,     2,     64,      1),
         ),
         activation="relu",
         norm_epsilon=1e-5,
@@ -246,10 +248,9 @@ MINI_CONVNEXT = Baseline(
         stem=16,
         stages=(
             #     operator    expand kernel stride channels layers
-            Stage("convnext", 4,     7,     1,     16,      1),
-            Stage("convnext", 4,     7,     2,     32,      1),
-            Stage("convnext", 4,     7,     2,     64,      1),
-            Stage("convnext", 4,     7,     2,     128,     1),
+            Stage("convnext", 4,     5,     1,     16,      1),
+            Stage("convnext", 4,     5,     2,     24,      1),
+            Stage("convnext", 4,     5,     2,     32,      1),
         ),
         stem_kernel=2,
         stem_stride=2,

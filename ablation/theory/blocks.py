@@ -24,8 +24,8 @@ class Convolution:
     pixels: side of its input. An odd kernel is padded by kernel // 2 on every side, so its output has
     ceil(pixels / stride); an even one, which is as wide as its stride, is not padded and leaves out what does
     not fill a patch. norm: "batch", "layer" or none, after it, or before it where norm_first. It has a bias
-    unless a batch norm follows. activation: the last of it, by name; none where empty. layer_scale: its output
-    is multiplied by a learned factor per channel.
+    unless a batch norm follows. activation: by name, after the norm; none where empty. layer_scale: its
+    output is multiplied by a learned factor per channel.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Stage:
     narrow, which released code rounds to 8 where it is a fraction. mbconv, mbconv-v3, fused and convnext are
     narrow at their ends and wide within; a bottleneck is the other way round and puts out expand * channels;
     separable and basic have no wide side, so 1. squeeze: squeeze-excite channels as a fraction of the block's
-    input (of mbconv-v3, its wide side), 0 for none. groups of a bottleneck's spatial convolution: their number
-    (ResNeXt's cardinality), or by group_width the channels of each (RegNet), which scaling keeps. activation:
-    the network's where empty. fixed: "layers", "channels" or both, which scaling leaves alone.
+    input (of mbconv-v3, its wide side), 0 for none. groups of a bottleneck's spatial convolution: their
+    number (ResNeXt's cardinality), or by group_width the channels of each (RegNet), which scaling keeps.
+    activation: the network's where empty. fixed: "layers", "channels" or both, which scaling leaves alone.
 
-    Raises ValueError for an operator that there is not, for a value that the operator has no use for, and for a
-    block that cannot be built.
+    Raises ValueError for an operator that there is not, for a value that the operator has no use for, and for
+    a block that cannot be built.
     """
 
     operator: str

@@ -57,8 +57,8 @@ def _regnet(
     return Network(224, 1000, 32, stages, activation="relu", norm_epsilon=1e-5)
 
 
-# torchvision models/efficientnet.py (efficientnet_v2_s), whose epsilon it has, at the 300 px that it is trained
-# with; Table 4 of arXiv 2104.00298v3.
+# torchvision models/efficientnet.py (efficientnet_v2_s), whose epsilon it has, at the 300 px that it is
+# trained with; Table 4 of arXiv 2104.00298v3.
 EFFICIENTNET_V2_S = Network(
     pixels=300,
     classes=1000,
@@ -75,8 +75,8 @@ EFFICIENTNET_V2_S = Network(
     head=1280,
 )  # fmt: skip
 
-# tensorflow/tpu models/official/efficientnet/lite/efficientnet_lite_builder.py: B0 without squeeze-excite, with
-# ReLU6; stem and head keep their channels, the first and the last stage their layers.
+# tensorflow/tpu models/official/efficientnet/lite/efficientnet_lite_builder.py: B0 without squeeze-excite,
+# with ReLU6; stem and head keep their channels, the first and the last stage their layers.
 LITE_0 = Network(
     pixels=224,
     classes=1000,
@@ -105,8 +105,8 @@ LITES = {
     "efficientnet-lite4": Published(1.4, 1.8, 300),
 }
 
-# Tables 2 and 1 of arXiv 1905.02244v5, expansions as in timm models/mobilenetv3.py; hidden layers and epsilon as
-# in torchvision models/mobilenetv3.py.
+# Tables 2 and 1 of arXiv 1905.02244v5, expansions as in timm models/mobilenetv3.py; hidden layers and epsilon
+# as in torchvision models/mobilenetv3.py.
 MOBILENET_V3_SMALL = Network(
     pixels=224,
     classes=1000,

@@ -36,10 +36,10 @@ class Network:
     1x1 convolution, 0 for none).
 
     stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none. hidden: channels of a fully
-    connected layer between the mean of all pixels and the classifier, 0 for none (MobileNetV3). norm: of stem,
-    head and classifier; blocks have that of their operator. With "layer" the stem has no activation, and a norm
-    comes before the classifier (ConvNeXt). An even stem_kernel is a patch, as wide as its stride. fixed: "stem",
-    "head" (with hidden) or both, whose channels scaling leaves alone.
+    connected layer between the mean of all pixels and the classifier, 0 for none (MobileNetV3). norm: of
+    stem, head and classifier; blocks have that of their operator. With "layer" the stem has no activation,
+    and a norm comes before the classifier (ConvNeXt). An even stem_kernel is a patch, as wide as its stride.
+    fixed: "stem", "head" (with hidden) or both, whose channels scaling leaves alone.
 
     Raises ValueError for a network that cannot be built.
     """

@@ -247,8 +247,9 @@ class ConvNet(nn.Module):
         if zero_init:
             for block, module in zip(blocks, self.blocks, strict=True):
                 last = block.convolutions[-1]
-                if block.identity and last.norm == "batch" and not last.activation:
-                    nn.init.zeros_(module.get_submodule(last.name)[1].weight)
+                if block.identity and not last.activation:
+                    scale = module.get_submodule(last.name)[-1]
+                    nn.init.zeros_(scale.gamma if last.layer_scale else scale.weight)
 
     def features(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, features, h, w)
         """What the mean is taken of."""
@@ -310,7 +311,8 @@ def norm_of(conv: Convolution, network: Network, norm_momentum: float) -> nn.Mod
 
 
 def fully_connected(layer: Convolution, network: Network) -> nn.Module:
-    """The torch layers of a spec of one pixel, on (N, inputs): norm, linear, activation, those that it has."""
+    """The torch layers of a spec of one pixel, on (N, inputs): norm, linear, activation, those that it
+    has."""
     linear = nn.Linear(layer.inputs, layer.outputs)
     norm = [nn.LayerNorm(layer.inputs, eps=network.norm_epsilon)] if layer.norm else []
     activation = [ACTIVATIONS[layer.activation]()] if layer.activation else []

@@ -25,11 +25,11 @@ Names = Mapping[str, tuple[str, ...]]
 class Naming:
     """What a library calls its modules.
 
-    Names are templates of stage and layer (from 0), number, nth and index (of stages, of layers and of blocks, from 1), even and
-    odd (twice the stage, and one more). Stages are theirs: rows of a table with equal channels are one.
-    outside: stem, head, hidden layer and classifier, whose fields are of what would come after the last block.
-    place: where a block lies. inside: below that place, of each block; a name with a field is whole. leaves: of
-    tensors that we call otherwise.
+    Names are templates of stage and layer (from 0), number, nth and index (of stages, of layers and of
+    blocks, from 1), even and odd (twice the stage, and one more). Stages are theirs: rows of a table with
+    equal channels are one. outside: stem, head, hidden layer and classifier, whose fields are of what would
+    come after the last block. place: where a block lies. inside: below that place, of each block; a name with
+    a field is whole. leaves: of tensors that we call otherwise.
     """
 
     outside: Names
@@ -162,8 +162,8 @@ def _timm_convnext(block: Block) -> Names:
     }
 
 
-# huggingface/pytorch-image-models, of release 1.0.31: timm/models/efficientnet.py and _efficientnet_blocks.py,
-# mobilenetv3.py, regnet.py, convnext.py.
+# huggingface/pytorch-image-models, of release 1.0.31: timm/models/efficientnet.py and
+# _efficientnet_blocks.py, mobilenetv3.py, regnet.py, convnext.py.
 TIMM = Naming(
     outside={
         "stem": ("conv_stem", "bn1"),
@@ -189,8 +189,8 @@ TIMM_CONVNEXT = Naming(
     inside=_timm_convnext,
 )
 
-# pytorch/vision, of release 0.28.0: torchvision/models/efficientnet.py, mobilenetv2.py, mobilenetv3.py, regnet.py,
-# convnext.py.
+# pytorch/vision, of release 0.28.0: torchvision/models/efficientnet.py, mobilenetv2.py, mobilenetv3.py,
+# regnet.py, convnext.py.
 TORCHVISION_EFFICIENTNET = Naming(
     outside={
         "stem": ("features.0.0", "features.0.1"),
