@@ -65,7 +65,7 @@ def test_released_networks_cost_what_was_published(variant: str) -> None:
 # (3,504,872 and 25,557,032; 0.301 and 4.089 G), the latter's activations those of pycls without its max-pool.
 # All equal to torch's FlopCounterMode / 2.
 # The rest: parameters of torchvision's and timm's own modules and multiply-adds that torch counts in them,
-# which `make oracle` asks for anew; ResNet-1001's 10.3 million are those of its paper, at 32 px and 10 classes.
+# which `make oracle` asks for anew; ResNet-1001 has the 10.3 million of its paper, at 32 px and 10 classes.
 OTHER_FAMILIES = {
     "resnet-18": (1_814_073_344, 11_689_512, 2_484_712),
     "resnet-34": (3_663_761_408, 21_797_672, 3_739_112),
