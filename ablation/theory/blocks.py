@@ -6,7 +6,7 @@ built and called in its order.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ablation.theory.scaling import Rounding, round_channels
 
@@ -391,11 +391,4 @@ def _first_that_uses(field: str) -> str:
 
 def grouped(rounding: Rounding, stage: Stage) -> Rounding:
     """The rounding of a stage's channels, in steps that its groups divide."""
-    if stage.step == 1:
-        return rounding
-    return Rounding(
-        math.lcm(rounding.channels, stage.step),
-        rounding.floor,
-        rounding.depth,
-        rounding.resolution,
-    )
+    return replace(rounding, channels=math.lcm(rounding.channels, stage.step))
