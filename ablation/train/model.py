@@ -65,10 +65,10 @@ class LayerScale(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.full((channels, 1, 1), 1e-6))
+        self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        return x * self.gamma
+        return x * self.gamma[:, None, None]
 
 
 class Separable(nn.Module):
