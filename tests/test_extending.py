@@ -18,8 +18,8 @@ from ablation.command.overrides import arguments
 from ablation.command.planning import Plan, plan, single
 from ablation.door import hydra
 from ablation.theory.baselines import B0, BASELINES, MINI, Baseline
+from ablation.theory.blocks import ACTIVATIONS
 from ablation.theory.cost import cost
-from ablation.theory.network import ACTIVATIONS
 from tests.conftest import FILES, TINY
 
 
@@ -131,8 +131,8 @@ BAD = {
         "stage 1: operator=dense: choose one of separable, mbconv",
     ),
     "a column too many": (
-        MINE.replace("layers: 1", "layers: 1, groups: 2"),
-        "stage 1: groups: no such setting; there are operator",
+        MINE.replace("layers: 1", "layers: 1, dilation: 2"),
+        "stage 1: dilation: no such setting; there are operator",
     ),
     "a column too few": (MINE.replace("stride: 1, ", ""), "stage 1: stride is not set"),
     "squeezed to more": (
@@ -140,8 +140,8 @@ BAD = {
         "stage 1: squeeze=4.0: a fraction",
     ),
     "an unknown activation": (
-        MINE + "activation: gelu\n",
-        f"activation=gelu: choose one of {', '.join(ACTIVATIONS)}",
+        MINE + "activation: swish\n",
+        f"activation=swish: choose one of {', '.join(ACTIVATIONS)}",
     ),
     "no pixels": (MINE.replace("pixels: 32", ""), "pixels is not set"),
     "classes": (MINE + "classes: 7\n", "classes=7: the data say how many; leave it out"),

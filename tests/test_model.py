@@ -15,26 +15,47 @@ from ablation.theory.baselines import (
     MINIS,
     MOBILENET_V1,
     MOBILENET_V2,
+    RELEASED,
     RESNET_50,
     Baseline,
 )
+from ablation.theory.blocks import ACTIVATIONS as KNOWN
+from ablation.theory.blocks import OPERATORS, Stage
 from ablation.theory.cost import cost, training_flops
+from ablation.theory.families import families
 from ablation.theory.matching import matched, nominal
-from ablation.theory.network import ACTIVATIONS as KNOWN
-from ablation.theory.network import Network, Stage
+from ablation.theory.network import Network, scale
 from ablation.theory.scaling import PUBLISHED, RULES, Coefficients
 from ablation.train.model import ACTIVATIONS, ConvNet, StochasticDepth
+from ablation.train.model import OPERATORS as BUILT
 
 # As a user may write one.
 MIXED = (
     Stage("separable", 1, 5, 2, 20, 2),
     Stage("mbconv", 3, 7, 1, 20, 2, 0.5),
-    Stage("bottleneck", 2, 3, 2, 8, 2),
+    Stage("bottleneck", 2, 3, 2, 8, 2, 0.5, groups=4, activation="gelu"),
+    Stage("basic", 1, 5, 1, 24, 2),
+    Stage("fused", 1, 3, 1, 24, 2),
+    Stage("fused", 2.5, 3, 2, 12, 2),
+    Stage("mbconv-v3", 3.67, 3, 1, 12, 2, 0.25, activation="hardswish"),
+    Stage("convnext", 3, 5, 2, 20, 2),
 )
+TABLES = families(RELEASED)
 NETWORKS = {
     "a table of every operator": Network(
-        pixels=30, classes=5, stem=12, stages=MIXED, stem_kernel=5, stem_pool=2, activation="relu"
+        pixels=61,
+        classes=5,
+        stem=12,
+        stages=MIXED,
+        head=40,
+        stem_kernel=5,
+        stem_pool=2,
+        activation="relu",
+        hidden=30,
     ),
+    **{
+        name: scale(table, Coefficients(1.2, 1.1, 1.15), RELEASED) for name, table in TABLES.items()
+    },
     **{
         f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network
         for rule, phi in itertools.product(RULES, (0, 1, 2))
@@ -61,7 +82,11 @@ NETWORKS = {
 
 
 def test_every_activation_of_a_table_can_be_built() -> None:
-    assert tuple(ACTIVATIONS) == KNOWN
+    assert tuple(ACTIVATIONS)[: len(KNOWN)] == KNOWN
+
+
+def test_every_operator_is_built_as_it_is_counted() -> None:
+    assert BUILT.keys() == OPERATORS.keys() == {stage.operator for stage in MIXED}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

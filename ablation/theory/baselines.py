@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from ablation.theory.network import Network, Stage
+from ablation.theory.blocks import Stage
+from ablation.theory.families import families
+from ablation.theory.network import Network
 from ablation.theory.scaling import Rounding
 
 
@@ -217,7 +219,59 @@ MINI_RESNET = Baseline(
     FINE,
 )  # fmt: skip
 
-MINIS = (MICRO, MINI, MINI_MOBILENET_V1, MINI_MOBILENET_V2, MINI_RESNET)
+# ResNet-18's at an eighth of its width, behind a stem without pool; ConvNeXt's with three stages and kernels
+# of 5 px, since its last maps have 4.
+MINI_RESNET_18 = Baseline(
+    "mini-resnet-18",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=20,
+        stages=(
+            #     operator expand kernel stride channels layers
+            Stage("basic", 1,     3,     1,     8,       1),
+            Stage("basic", 1,     3,     2,     16,      1),
+            Stage("basic", 1,     3,     2,     32,      1),
+            Stage("basic", 1,     3,     2,     64,      1),
+        ),
+        activation="relu",
+        norm_epsilon=1e-5,
+    ),
+    FINE,
+)  # fmt: skip
+
+MINI_CONVNEXT = Baseline(
+    "mini-convnext",
+    Network(
+        pixels=32,
+        classes=12,
+        stem=16,
+        stages=(
+            #     operator    expand kernel stride channels layers
+            Stage("convnext", 4,     5,     1,     16,      1),
+            Stage("convnext", 4,     5,     2,     24,      1),
+            Stage("convnext", 4,     5,     2,     32,      1),
+        ),
+        stem_kernel=2,
+        stem_stride=2,
+        activation="gelu",
+        norm="layer",
+        norm_epsilon=1e-6,
+    ),
+    FINE,
+)  # fmt: skip
+
+MINIS = (
+    MICRO,
+    MINI,
+    MINI_MOBILENET_V1,
+    MINI_MOBILENET_V2,
+    MINI_RESNET,
+    MINI_RESNET_18,
+    MINI_CONVNEXT,
+)
+OTHERS = tuple(Baseline(name, table, RELEASED) for name, table in families(RELEASED).items())
 BASELINES = {
-    baseline.name: baseline for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50)
+    baseline.name: baseline
+    for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50, *OTHERS)
 }

@@ -7,14 +7,15 @@ and activations.
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ablation.theory.network import Convolution, Network
+from ablation.theory.blocks import Convolution
+from ablation.theory.network import Network
 
 
 @dataclass(frozen=True)
 class Cost:
     """Per image: macs (multiply-adds of one forward pass) and activations (output elements of every
     convolution and the classifier, Dollar et al. 2021); params of the whole network (weights, biases,
-    batch-norm scale and shift)."""
+    scales and shifts)."""
 
     macs: int
     params: int
@@ -27,7 +28,8 @@ def cost(network: Network) -> Cost:
     macs = params = activations = 0
     for conv in network.convolutions():
         macs += weight_count(conv) * conv.pixels_out**2
-        params += weight_count(conv) + (2 * conv.outputs if conv.norm else conv.outputs)
+        params += weight_count(conv) + 2 * conv.normed
+        params += conv.outputs * (conv.bias + conv.layer_scale)
         activations += conv.outputs * conv.pixels_out**2
     return Cost(macs, params, activations)
 

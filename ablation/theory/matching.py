@@ -36,12 +36,12 @@ class Point:
 def _point(
     baseline: Baseline, network: Network, intended: Coefficients, width: float, budget: float | None
 ) -> Point:
-    """Realised depth is total blocks and resolution pixels over the baseline's; width is the multiplier,
-    since rounded channels have no single ratio."""
+    """Realised depth is blocks in total, of the stages that scale, and resolution pixels over the baseline's;
+    width is the multiplier, since rounded channels have no single ratio."""
     base = baseline.network
-    realised = Coefficients(
-        sum(network.layers) / sum(base.layers), width, network.pixels / base.pixels
-    )
+    scaled = sum(base.scaled_layers)
+    depth = sum(network.scaled_layers) / scaled if scaled else 1.0
+    realised = Coefficients(depth, width, network.pixels / base.pixels)
     error = None if budget is None else cost(network).macs / cost(base).macs / budget - 1
     return Point(network, intended, realised, budget, error)
 
@@ -167,7 +167,9 @@ class _Search:
     def _depths(self, low: float, high: float) -> list[float]:
         """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L
         layers (ceil)."""
-        layers = self.baseline.network.layers
+        layers = self.baseline.network.scaled_layers
+        if not layers:
+            return [1.0]
         if self.baseline.rounding.depth == "nearest":
             total = sum(layers)
             least = max(len(layers), math.floor(low * total))
@@ -187,9 +189,8 @@ class _Search:
     def _channel_edges(self, low: float, high: float) -> set[float]:
         """Multipliers at which some number of channels steps up; see round_channels: k steps last until k +
         1/2 or k / floor."""
-        rounding = self.baseline.rounding
         edges = set()
-        for channels in set(self.baseline.network.widths):
+        for channels, rounding in set(self.baseline.network.scaled_widths(self.baseline.rounding)):
             per_step = channels / rounding.channels
             for k in range(max(1, math.floor(low * per_step) - 1), math.ceil(high * per_step) + 2):
                 edge = min(k + 0.5, k / rounding.floor if rounding.floor else math.inf) / per_step

@@ -6,9 +6,21 @@ layer.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ablation.theory.blocks import (
+    ACTIVATIONS,
+    NORMS,
+    OPERATORS,
+    Block,
+    Convolution,
+    Stage,
+    grouped,
+    known,
+    odd,
+    positive,
+)
 from ablation.theory.scaling import (
     Coefficients,
     Rounding,
@@ -17,108 +29,19 @@ from ablation.theory.scaling import (
     round_pixels,
 )
 
-ACTIVATIONS = ("silu", "relu", "relu6")
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution (or the classifier, a 1x1 on one pixel), square in kernel and in image.
-
-    pixels: side of its input; the output side is ceil(pixels / stride), which symmetric padding of kernel //
-    2 gives for odd kernels. norm: followed by batch norm (then it has no bias of its own). activation:
-    followed by the network's nonlinearity.
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    kernel: int
-    pixels: int
-    stride: int = 1
-    groups: int = 1
-    norm: bool = True
-    activation: bool = True
-
-    @property
-    def pixels_out(self) -> int:
-        """Side of the output."""
-        return -(-self.pixels // self.stride)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A row of Table 1: `layers` blocks of one operator; the first has `stride`.
-
-    channels: of a block's narrow side, which scaling rounds; expand: its wide side as a multiple of the
-    narrow. An mbconv is narrow at its ends and wide within; a bottleneck is the other way round and puts out
-    expand * channels; separable has no wide side, so 1. squeeze: squeeze-excite channels as a fraction of the
-    block's input, 0 for none; only mbconv has them. Raises ValueError for an operator that there is not, for
-    a value that the operator has no use for, and for a block that cannot be built.
-    """
-
-    operator: str
-    expand: int
-    kernel: int
-    stride: int
-    channels: int
-    layers: int
-    squeeze: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            raise ValueError(f"operator={self.operator}: choose one of {', '.join(OPERATORS)}")
-        if self.operator == "separable" and self.expand != 1:
-            raise ValueError(
-                f"expand={self.expand}: a separable block has no wide side; take 1, or operator=mbconv"
-            )
-        if self.operator != "mbconv" and self.squeeze:
-            raise ValueError(
-                f"squeeze={self.squeeze}: a {self.operator} block has no squeeze-excite; take 0, or "
-                "operator=mbconv"
-            )
-        if not 0 <= self.squeeze <= 1:
-            raise ValueError(
-                f"squeeze={self.squeeze}: a fraction of the block's input channels between 0 and 1"
-            )
-        _positive(self, "expand", "kernel", "stride", "channels", "layers")
-        _odd("kernel", self.kernel)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block: its convolutions, and whether the input is added to what the last of them puts out.
-
-    They stand in the order of the forward pass; a `shortcut`, which brings the input to the shape of the
-    output, stands first.
-    """
-
-    operator: str
-    convolutions: tuple[Convolution, ...]
-    skip: bool
-
-    @property
-    def identity(self) -> bool:
-        """Whether the input is added as it is, not through a projection."""
-        return self.skip and self.convolutions[0].name != "shortcut"
-
-    @property
-    def outputs(self) -> int:
-        """Channels that it puts out."""
-        return self.convolutions[-1].outputs
-
-    @property
-    def pixels_out(self) -> int:
-        """Side of the image that it puts out."""
-        return self.convolutions[-1].pixels_out
-
 
 @dataclass(frozen=True)
 class Network:
     """A ConvNet as integers: input side in pixels, classes, stem channels, stages, head channels (the last
     1x1 convolution, 0 for none).
 
-    stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none. Raises ValueError for a
-    network that cannot be built.
+    stem_pool: stride of a 3x3 max-pool after the stem convolution, 1 for none. hidden: channels of a fully
+    connected layer between the mean of all pixels and the classifier, 0 for none (MobileNetV3). norm: of
+    stem, head and classifier; blocks have that of their operator. With "layer" the stem has no activation,
+    and a norm comes before the classifier (ConvNeXt). An even stem_kernel is a patch, as wide as its stride.
+    fixed: "stem", "head" (with hidden) or both, whose channels scaling leaves alone.
+
+    Raises ValueError for a network that cannot be built.
     """
 
     pixels: int
@@ -131,21 +54,25 @@ class Network:
     stem_pool: int = 1
     activation: str = "silu"
     norm_epsilon: float = 1e-3
+    hidden: int = 0
+    norm: str = "batch"
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages: a network has one stage at least")
-        if self.activation not in ACTIVATIONS:
+        known("activation", self.activation, ACTIVATIONS)
+        known("norm", self.norm, NORMS)
+        for name in self.fixed:
+            known("fixed", name, ("stem", "head"))
+        if self.head < 0 or self.hidden < 0 or not self.norm_epsilon > 0:
             raise ValueError(
-                f"activation={self.activation}: choose one of {', '.join(ACTIVATIONS)}"
+                f"head={self.head}, hidden={self.hidden}, norm_epsilon={self.norm_epsilon:g}: a layer has 0 "
+                "channels or more, an epsilon is above 0"
             )
-        if self.head < 0 or not self.norm_epsilon > 0:
-            raise ValueError(
-                f"head={self.head}, norm_epsilon={self.norm_epsilon:g}: a head has 0 channels or more, an "
-                "epsilon is above 0"
-            )
-        _positive(self, "pixels", "classes", "stem", "stem_kernel", "stem_stride", "stem_pool")
-        _odd("stem_kernel", self.stem_kernel)
+        positive(self, "pixels", "classes", "stem", "stem_kernel", "stem_stride", "stem_pool")
+        if self.stem_kernel != self.stem_stride:
+            odd("stem_kernel", self.stem_kernel)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -153,17 +80,29 @@ class Network:
         return tuple(stage.layers for stage in self.stages)
 
     @property
+    def scaled_layers(self) -> tuple[int, ...]:
+        """Blocks of each stage whose number scaling changes."""
+        return tuple(stage.layers for stage in self.stages if "layers" not in stage.fixed)
+
+    @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the stem, of each stage and, where there is one, of the head."""
-        return (
-            self.stem,
-            *(stage.channels for stage in self.stages),
-            *([self.head] if self.head else []),
-        )
+        """Channels of the stem, of each stage and, where there are such, of the head and the hidden layer."""
+        after = tuple(channels for channels in (self.head, self.hidden) if channels)
+        return (self.stem, *(stage.channels for stage in self.stages), *after)
+
+    def scaled_widths(self, rounding: Rounding) -> Iterator[tuple[int, Rounding]]:
+        """Those channels that scaling changes, each with how it rounds them."""
+        if "stem" not in self.fixed:
+            yield self.stem, rounding
+        for stage in self.stages:
+            if "channels" not in stage.fixed:
+                yield stage.channels, grouped(rounding, stage)
+        if "head" not in self.fixed:
+            yield from ((channels, rounding) for channels in (self.head, self.hidden) if channels)
 
     @property
     def features(self) -> int:
-        """Channels that the classifier sees."""
+        """Channels whose mean over all pixels is taken."""
         return self.head or self.blocks()[-1].outputs
 
     @property
@@ -175,7 +114,16 @@ class Network:
 
     def stem_convolution(self) -> Convolution:
         """The first convolution."""
-        return Convolution("stem", 3, self.stem, self.stem_kernel, self.pixels, self.stem_stride)
+        return Convolution(
+            "stem",
+            3,
+            self.stem,
+            self.stem_kernel,
+            self.pixels,
+            self.stem_stride,
+            norm=self.norm,
+            activation=self.activation if self.norm == "batch" else "",
+        )
 
     def blocks(self) -> tuple[Block, ...]:
         """Every block in order; each starts from the channels and pixels that the one before puts out."""
@@ -183,25 +131,45 @@ class Network:
         channels = self.stem
         pixels = -(-self.stem_convolution().pixels_out // self.stem_pool)
         for stage in self.stages:
+            operator = OPERATORS[stage.operator]
             for layer in range(stage.layers):
-                block = OPERATORS[stage.operator](
-                    stage, channels, pixels, stage.stride if layer == 0 else 1
+                stride = stage.stride if layer == 0 else 1
+                block = operator.block(
+                    stage, channels, pixels, stride, stage.activation or self.activation
                 )
                 blocks.append(block)
                 channels, pixels = block.outputs, block.pixels_out
         return tuple(blocks)
 
     def head_convolution(self) -> Convolution | None:
-        """The last one before the classifier; None where there is none."""
+        """The last one before the mean of all pixels; None where there is none."""
+        if not self.head:
+            return None
         last = self.blocks()[-1]
-        return (
-            Convolution("head", last.outputs, self.head, 1, last.pixels_out) if self.head else None
+        return Convolution(
+            "head", last.outputs, self.head, 1, last.pixels_out, activation=self.activation
+        )
+
+    def hidden_layer(self) -> Convolution | None:
+        """The fully connected layer before the classifier, as a convolution of one pixel; None where there is
+        none."""
+        if not self.hidden:
+            return None
+        return Convolution(
+            "hidden", self.features, self.hidden, 1, 1, norm="", activation=self.activation
         )
 
     def classifier(self) -> Convolution:
         """The classifier as a convolution of one pixel."""
+        norm = "" if self.norm == "batch" else self.norm
         return Convolution(
-            "classifier", self.features, self.classes, 1, 1, norm=False, activation=False
+            "classifier",
+            self.hidden or self.features,
+            self.classes,
+            1,
+            1,
+            norm=norm,
+            norm_first=bool(norm),
         )
 
     def convolutions(self) -> Iterator[Convolution]:
@@ -211,88 +179,19 @@ class Network:
             yield from block.convolutions
         if head := self.head_convolution():
             yield head
+        if hidden := self.hidden_layer():
+            yield hidden
         yield self.classifier()
-
-
-def _positive(table: Stage | Network, *names: str) -> None:
-    for name in names:
-        if getattr(table, name) < 1:
-            raise ValueError(f"{name}={getattr(table, name)}: must be at least 1")
-
-
-def _odd(name: str, kernel: int) -> None:
-    """The pixels that are counted are those of symmetric padding by kernel // 2."""
-    if kernel % 2 == 0:
-        raise ValueError(f"{name}={kernel}: a kernel has an odd side")
-
-
-def separable(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
-    """Depthwise-separable convolution (Howard et al. 2017): depthwise, pointwise, each with norm and
-    activation; no skip."""
-    depthwise = Convolution(
-        "depthwise", inputs, inputs, stage.kernel, pixels, stride, groups=inputs
-    )
-    pointwise = Convolution("pointwise", inputs, stage.channels, 1, depthwise.pixels_out)
-    return Block("separable", (depthwise, pointwise), skip=False)
-
-
-def mbconv(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
-    """Inverted bottleneck with squeeze-excite (Sandler et al. 2018; Tan et al. 2019): expand, depthwise,
-    reduce, gate, project.
-
-    Squeeze channels are a fraction of the block's *input*, at least 1, as in the released code. Expand 1 has
-    no expansion layer.
-    """
-    inner = inputs * stage.expand
-    depthwise = Convolution("depthwise", inner, inner, stage.kernel, pixels, stride, groups=inner)
-    convolutions = [depthwise]
-    if stage.expand != 1:
-        convolutions.insert(0, Convolution("expand", inputs, inner, 1, pixels))
-    if stage.squeeze:
-        squeezed = max(1, int(stage.squeeze * inputs))
-        convolutions.append(Convolution("reduce", inner, squeezed, 1, 1, norm=False))
-        convolutions.append(
-            Convolution("gate", squeezed, inner, 1, 1, norm=False, activation=False)
-        )
-    convolutions.append(
-        Convolution("project", inner, stage.channels, 1, depthwise.pixels_out, activation=False)
-    )
-    return Block("mbconv", tuple(convolutions), skip=stride == 1 and inputs == stage.channels)
-
-
-def bottleneck(stage: Stage, inputs: int, pixels: int, stride: int) -> Block:
-    """Residual bottleneck (He et al. 2016): reduce, spatial, expand; the activation follows the addition.
-
-    The spatial convolution has the stride (v1.5), not the first one. Where the shape changes, the shortcut is
-    a projection.
-    """
-    inner = stage.channels
-    outputs = stage.channels * stage.expand
-    reduce = Convolution("reduce", inputs, inner, 1, pixels)
-    spatial = Convolution("spatial", inner, inner, stage.kernel, pixels, stride)
-    expand = Convolution("expand", inner, outputs, 1, spatial.pixels_out, activation=False)
-    shortcut = Convolution("shortcut", inputs, outputs, 1, pixels, stride, activation=False)
-    changes = stride != 1 or inputs != outputs
-    return Block(
-        "bottleneck", (*([shortcut] if changes else []), reduce, spatial, expand), skip=True
-    )
-
-
-OPERATORS: Mapping[str, Callable[[Stage, int, int, int], Block]] = {
-    "separable": separable,
-    "mbconv": mbconv,
-    "bottleneck": bottleneck,
-}
 
 
 def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> Network:
     """The baseline with every dimension multiplied and rounded: layers by depth, channels (stem and head too)
-    by width, pixels by resolution.
+    by width, pixels by resolution; what is fixed stays.
 
     Raises ValueError where the input side falls below the total stride: the last feature map would be all
     padding.
     """
-    layers = round_layers(baseline.layers, coefficients.depth, rounding)
+    layers = iter(round_layers(baseline.scaled_layers, coefficients.depth, rounding))
     pixels = round_pixels(baseline.pixels, coefficients.resolution, rounding)
     if pixels < baseline.stride:
         raise ValueError(
@@ -300,16 +199,26 @@ def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> 
             f"stride of {baseline.stride}; "
             f"take a larger phi or resolution of at least {baseline.stride / baseline.pixels:.3g}"
         )
+    widths = iter(
+        round_channels(channels, coefficients.width, each)
+        for channels, each in baseline.scaled_widths(rounding)
+    )
+    stem = baseline.stem if "stem" in baseline.fixed else next(widths)
     stages = tuple(
         replace(
-            stage, layers=n, channels=round_channels(stage.channels, coefficients.width, rounding)
+            stage,
+            layers=stage.layers if "layers" in stage.fixed else next(layers),
+            channels=stage.channels if "channels" in stage.fixed else next(widths),
         )
-        for stage, n in zip(baseline.stages, layers, strict=True)
+        for stage in baseline.stages
     )
+    if "head" in baseline.fixed:
+        return replace(baseline, pixels=pixels, stem=stem, stages=stages)
     return replace(
         baseline,
         pixels=pixels,
-        stem=round_channels(baseline.stem, coefficients.width, rounding),
+        stem=stem,
         stages=stages,
-        head=round_channels(baseline.head, coefficients.width, rounding) if baseline.head else 0,
+        head=next(widths) if baseline.head else 0,
+        hidden=next(widths) if baseline.hidden else 0,
     )

@@ -218,6 +218,8 @@ def round_layers(layers: tuple[int, ...], depth: float, rounding: Rounding) -> t
     # Released code: round_repeats; the slack absorbs 1.1 * 10 = 11.000000000000002.
     if rounding.depth == "ceil":
         return tuple(max(1, math.ceil(depth * n - 1e-9)) for n in layers)
+    if not layers:
+        return ()
     return apportion(layers, math.floor(depth * sum(layers) + 0.5 + 1e-9))
 
 

@@ -8,13 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from ablation.runs.config import Run
-from ablation.theory.network import Block, Convolution, Network
+from ablation.theory.blocks import Block, Convolution
+from ablation.theory.network import Network
 
 # In place where the backward pass needs only the output: SiLU needs its input and would copy it first.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "relu": partial(nn.ReLU, inplace=True),
     "relu6": partial(nn.ReLU6, inplace=True),
+    "hardswish": nn.Hardswish,
+    "gelu": nn.GELU,
+    # Of gates alone.
+    "sigmoid": nn.Sigmoid,
+    "hard-sigmoid": nn.Hardsigmoid,
 }
 
 
@@ -44,7 +50,25 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-        return x * self.gate(self.reduce(squeezed)).sigmoid()
+        return x * self.gate(self.reduce(squeezed))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Over the channels of each pixel."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel, small at first (Touvron et al. 2021; 1e-6 as in ConvNeXt)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        return x * self.gamma[:, None, None]
 
 
 class Separable(nn.Module):
@@ -74,7 +98,7 @@ class MBConv(nn.Module):
         self.expand = layers.get("expand", nn.Identity())
         self.depthwise = layers["depthwise"]
         self.excite = (
-            SqueezeExcite(layers["reduce"], layers["gate"]) if "reduce" in layers else nn.Identity()
+            SqueezeExcite(layers["reduce"], layers["gate"]) if "gate" in layers else nn.Identity()
         )
         self.project = layers["project"]
         self.drop = StochasticDepth(drop_rate)
@@ -86,9 +110,28 @@ class MBConv(nn.Module):
         return x + self.drop(y) if self.skip else y
 
 
+class FusedMBConv(nn.Module):
+    """Fused inverted bottleneck: spatial, project, skip (Tan & Le 2021)."""
+
+    def __init__(
+        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
+    ) -> None:
+        super().__init__()
+        layers = layers_of(block, network, norm_momentum)
+        self.spatial = layers["spatial"]
+        self.project = layers.get("project", nn.Identity())
+        self.drop = StochasticDepth(drop_rate)
+        self.skip = block.skip
+
+    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.spatial(x))
+        return x + self.drop(y) if self.skip else y
+
+
 class Bottleneck(nn.Module):
-    """Residual bottleneck: reduce, spatial, expand; the shortcut is added before the last activation (He et
-    al. 2016)."""
+    """Residual bottleneck: reduce, spatial, squeeze-excite, expand; the shortcut is added before the last
+    activation (He et al. 2016)."""
 
     def __init__(
         self, block: Block, network: Network, norm_momentum: float, drop_rate: float
@@ -98,20 +141,69 @@ class Bottleneck(nn.Module):
         self.shortcut = layers.get("shortcut", nn.Identity())
         self.reduce = layers["reduce"]
         self.spatial = layers["spatial"]
+        self.excite = (
+            SqueezeExcite(layers["squeeze"], layers["gate"]) if "gate" in layers else nn.Identity()
+        )
         self.expand = layers["expand"]
         self.drop = StochasticDepth(drop_rate)
-        self.activation = ACTIVATIONS[network.activation]()
+        self.activation = ACTIVATIONS[block.activation]()
 
     # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
     def forward(self, x: Tensor) -> Tensor:
-        y = self.expand(self.spatial(self.reduce(x)))
+        y = self.expand(self.excite(self.spatial(self.reduce(x))))
         return self.activation(self.shortcut(x) + self.drop(y))
+
+
+class Basic(nn.Module):
+    """Residual block of two spatial convolutions; the shortcut is added before the last activation (He et al.
+    2016)."""
+
+    def __init__(
+        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
+    ) -> None:
+        super().__init__()
+        layers = layers_of(block, network, norm_momentum)
+        self.shortcut = layers.get("shortcut", nn.Identity())
+        self.first = layers["first"]
+        self.second = layers["second"]
+        self.drop = StochasticDepth(drop_rate)
+        self.activation = ACTIVATIONS[block.activation]()
+
+    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x))
+        return self.activation(self.shortcut(x) + self.drop(y))
+
+
+class ConvNeXt(nn.Module):
+    """ConvNeXt block: depthwise, expand, project, skip, where the shape changes after a downsampling layer
+    (Liu et al. 2022)."""
+
+    def __init__(
+        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
+    ) -> None:
+        super().__init__()
+        layers = layers_of(block, network, norm_momentum)
+        self.downsample = layers.get("downsample", nn.Identity())
+        self.depthwise = layers["depthwise"]
+        self.expand = layers["expand"]
+        self.project = layers["project"]
+        self.drop = StochasticDepth(drop_rate)
+
+    # (N, C, H, W) -> (N, C', floor(H / stride), floor(W / stride)).
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.downsample(x)
+        return x + self.drop(self.project(self.expand(self.depthwise(x))))
 
 
 OPERATORS: Mapping[str, type[nn.Module]] = {
     "separable": Separable,
     "mbconv": MBConv,
     "bottleneck": Bottleneck,
+    "basic": Basic,
+    "fused": FusedMBConv,
+    "mbconv-v3": MBConv,
+    "convnext": ConvNeXt,
 }
 
 
@@ -147,20 +239,25 @@ class ConvNet(nn.Module):
             )
         )
         self.head = convolution(head, network, norm_momentum) if head else nn.Identity()
+        hidden = network.hidden_layer()
+        self.hidden = fully_connected(hidden, network) if hidden else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(network.features, network.classes)
+        self.classifier = fully_connected(network.classifier(), network)
         self.apply(initialise)
         if zero_init:
             for block, module in zip(blocks, self.blocks, strict=True):
-                if block.identity:
-                    nn.init.zeros_(module.get_submodule(block.convolutions[-1].name)[1].weight)
+                last = block.convolutions[-1]
+                if block.identity and not last.activation:
+                    scale = module.get_submodule(last.name)[-1]
+                    nn.init.zeros_(scale.gamma if last.layer_scale else scale.weight)
 
     def features(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, features, h, w)
-        """What the classifier averages over."""
+        """What the mean is taken of."""
         return self.head(self.blocks(self.pool(self.stem(x))))
 
     def forward(self, x: Tensor) -> Tensor:  # (N, 3, H, W) -> (N, classes)
-        return self.classifier(self.dropout(self.features(x).mean((2, 3))))
+        pooled = self.features(x).mean((2, 3))  # (N, features)
+        return self.classifier(self.dropout(self.hidden(pooled)))
 
 
 def net_of(run: Run) -> ConvNet:
@@ -183,25 +280,44 @@ def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str,
 
 
 def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
-    """The torch layers of one spec: convolution, batch norm, activation, those that it has."""
+    """The torch layers of one spec in their order: convolution, norm, activation, layer scale, those that it
+    has."""
     layers: list[nn.Module] = [
         nn.Conv2d(
             conv.inputs,
             conv.outputs,
             conv.kernel,
             conv.stride,
-            padding=conv.kernel // 2,
+            padding=conv.padding,
             groups=conv.groups,
-            bias=not conv.norm,
+            bias=conv.bias,
         )
     ]
     if conv.norm:
-        layers.append(
-            nn.BatchNorm2d(conv.outputs, eps=network.norm_epsilon, momentum=norm_momentum)
-        )
+        place = 0 if conv.norm_first else 1
+        layers.insert(place, norm_of(conv, network, norm_momentum))
     if conv.activation:
-        layers.append(ACTIVATIONS[network.activation]())
+        layers.append(ACTIVATIONS[conv.activation]())
+    if conv.layer_scale:
+        layers.append(LayerScale(conv.outputs))
     return nn.Sequential(*layers)
+
+
+def norm_of(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
+    """The norm of one spec."""
+    if conv.norm == "layer":
+        return LayerNorm(conv.normed, eps=network.norm_epsilon)
+    return nn.BatchNorm2d(conv.normed, eps=network.norm_epsilon, momentum=norm_momentum)
+
+
+def fully_connected(layer: Convolution, network: Network) -> nn.Module:
+    """The torch layers of a spec of one pixel, on (N, inputs): norm, linear, activation, those that it
+    has."""
+    linear = nn.Linear(layer.inputs, layer.outputs)
+    norm = [nn.LayerNorm(layer.inputs, eps=network.norm_epsilon)] if layer.norm else []
+    activation = [ACTIVATIONS[layer.activation]()] if layer.activation else []
+    layers = [*norm, linear, *activation]
+    return linear if len(layers) == 1 else nn.Sequential(*layers)
 
 
 def initialise(module: nn.Module) -> None:

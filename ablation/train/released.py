@@ -5,17 +5,19 @@ library and architecture: `network_of` gives the network that they fit and `load
 To normalise images as that library does is left to the caller.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from torch import Tensor
 
-from ablation.theory.baselines import B0, MOBILENET_V1, MOBILENET_V2, RESNET_50, Baseline
-from ablation.theory.network import Block, Network, scale
+from ablation.theory.baselines import B0, BASELINES, MOBILENET_V1, MOBILENET_V2, Baseline
+from ablation.theory.blocks import Block
+from ablation.theory.families import LITES
+from ablation.theory.network import Network, scale
 from ablation.theory.scaling import PUBLISHED, Coefficients
 from ablation.train.model import ConvNet
 
-# Of a convolution spec: the modules that hold its tensors, convolution first, then norm.
+# Of a convolution spec: the modules that hold its tensors, in the order of our own.
 Names = Mapping[str, tuple[str, ...]]
 
 
@@ -23,39 +25,145 @@ Names = Mapping[str, tuple[str, ...]]
 class Naming:
     """What a library calls its modules.
 
-    outside: stem, head and classifier. place: where a block lies, a template of stage and layer (from 0) and
-    number and index (of stages and of blocks, from 1). inside: below that place. unexpanded: the same for
-    blocks without an expansion.
+    Names are templates of stage and layer (from 0), number, nth and index (of stages, of layers and of
+    blocks, from 1), even and odd (twice the stage, and one more). Stages are theirs: rows of a table with
+    equal channels are one. outside: stem, head, hidden layer and classifier, whose fields are of what would
+    come after the last block. place: where a block lies. inside: below that place, of each block; a name with
+    a field is whole. leaves: of tensors that we call otherwise.
     """
 
     outside: Names
     place: str
-    inside: Names
-    unexpanded: Names = field(default_factory=dict)
+    inside: Callable[[Block], Names]
+    leaves: Mapping[str, str] = field(default_factory=dict)
 
     def modules(self, network: Network) -> Iterator[str]:
         """Every module that holds tensors, in the order of our own."""
         yield from self.outside["stem"]
         blocks = iter(network.blocks())
-        index = 0
-        for stage, layers in enumerate(network.layers):
-            for layer in range(layers):
-                index += 1
-                place = self.place.format(stage=stage, layer=layer, number=stage + 1, index=index)
-                for name in self._inside(next(blocks)):
-                    yield f"{place}.{name}"
-        yield from self.outside["head"] if network.head else ()
-        yield from self.outside["classifier"]
+        stage, layer, index = -1, 0, 1
+        for row, before in zip(network.stages, (None, *network.stages), strict=False):
+            if before is None or row.channels != before.channels:
+                stage, layer = stage + 1, 0
+            for _ in range(row.layers):
+                yield from self._inside(next(blocks), _fields(stage, layer, index))
+                layer, index = layer + 1, index + 1
+        after = _fields(stage + 1, 0, index)
+        for name, there in (
+            ("head", network.head),
+            ("hidden", network.hidden),
+            ("classifier", network.classes),
+        ):
+            if there:
+                yield from (each.format(**after) for each in self.outside[name])
 
-    def _inside(self, block: Block) -> Iterator[str]:
-        """The modules of one block, below its place."""
-        convolutions = [conv.name for conv in block.convolutions]
-        names = self.inside if "expand" in convolutions else self.unexpanded
-        for name in convolutions:
-            yield from names[name]
+    def _inside(self, block: Block, place: Mapping[str, int]) -> Iterator[str]:
+        """The modules of one block."""
+        names = self.inside(block)
+        for conv in block.convolutions:
+            for name in names[conv.name]:
+                below = f"{self.place}.{name}".removesuffix(".")
+                yield (name if "{" in name else below).format(**place)
 
 
-# huggingface/pytorch-image-models timm/models/efficientnet.py and _efficientnet_blocks.py, of release 1.0.31.
+def _fields(stage: int, layer: int, index: int) -> dict[str, int]:
+    return {
+        "stage": stage,
+        "layer": layer,
+        "nth": layer + 1,
+        "number": stage + 1,
+        "index": index,
+        "even": 2 * stage,
+        "odd": 2 * stage + 1,
+    }
+
+
+def _timm_inverted(block: Block) -> Names:
+    """timm counts norms in their order and calls a pointwise convolution by what comes before it."""
+    excite = {"reduce": ("se.conv_reduce",), "gate": ("se.conv_expand",)}
+    if block.convolutions[0].name == "expand":
+        return excite | {
+            "expand": ("conv_pw", "bn1"),
+            "depthwise": ("conv_dw", "bn2"),
+            "project": ("conv_pwl", "bn3"),
+        }
+    last = ("conv_pw", "bn2")
+    return excite | {"depthwise": ("conv_dw", "bn1"), "project": last, "pointwise": last}
+
+
+def _numbered(block: Block) -> dict[str, tuple[str, ...]]:
+    """torchvision's blocks are sequences: each convolution has a number, both of squeeze-excite the same."""
+    names: dict[str, tuple[str, ...]] = {}
+    for conv in block.convolutions:
+        number = len(names) - ("gate" in names)
+        names[conv.name] = (f"{number}.0", f"{number}.1")
+        if conv.name == "reduce":
+            names["reduce"] = (f"{number}.fc1",)
+        if conv.name == "gate":
+            names["gate"] = (f"{number - 1}.fc2",)
+    return names
+
+
+def _projected(block: Block) -> Names:
+    """The same, but for MobileNetV2, whose last convolution and norm have numbers of their own."""
+    last = len(block.convolutions) - 1
+    return _numbered(block) | {"project": (f"{last}", f"{last + 1}")}
+
+
+def _resnet(block: Block) -> Names:
+    """A bottleneck's convolutions, or a basic block's."""
+    return {
+        "shortcut": ("downsample.0", "downsample.1"),
+        "reduce": ("conv1", "bn1"),
+        "spatial": ("conv2", "bn2"),
+        "expand": ("conv3", "bn3"),
+        "first": ("conv1", "bn1"),
+        "second": ("conv2", "bn2"),
+    }
+
+
+def _regnet(block: Block) -> Names:
+    return {
+        "shortcut": ("proj.0", "proj.1"),
+        "reduce": ("f.a.0", "f.a.1"),
+        "spatial": ("f.b.0", "f.b.1"),
+        "squeeze": ("f.se.fc1",),
+        "gate": ("f.se.fc2",),
+        "expand": ("f.c.0", "f.c.1"),
+    }
+
+
+def _timm_regnet(block: Block) -> Names:
+    return {
+        "shortcut": ("downsample.conv", "downsample.bn"),
+        "reduce": ("conv1.conv", "conv1.bn"),
+        "spatial": ("conv2.conv", "conv2.bn"),
+        "squeeze": ("se.fc1",),
+        "gate": ("se.fc2",),
+        "expand": ("conv3.conv", "conv3.bn"),
+    }
+
+
+def _convnext(block: Block) -> Names:
+    return {
+        "downsample": ("features.{even}.0", "features.{even}.1"),
+        "depthwise": ("block.0", "block.2"),
+        "expand": ("block.3",),
+        "project": ("block.5", ""),
+    }
+
+
+def _timm_convnext(block: Block) -> Names:
+    return {
+        "downsample": ("stages.{stage}.downsample.0", "stages.{stage}.downsample.1"),
+        "depthwise": ("conv_dw", "norm"),
+        "expand": ("mlp.fc1",),
+        "project": ("mlp.fc2", ""),
+    }
+
+
+# huggingface/pytorch-image-models, of release 1.0.31: timm/models/efficientnet.py and
+# _efficientnet_blocks.py, mobilenetv3.py, regnet.py, convnext.py.
 TIMM = Naming(
     outside={
         "stem": ("conv_stem", "bn1"),
@@ -63,67 +171,70 @@ TIMM = Naming(
         "classifier": ("classifier",),
     },
     place="blocks.{stage}.{layer}",
-    inside={
-        "expand": ("conv_pw", "bn1"),
-        "depthwise": ("conv_dw", "bn2"),
-        "reduce": ("se.conv_reduce",),
-        "gate": ("se.conv_expand",),
-        "project": ("conv_pwl", "bn3"),
-    },
-    unexpanded={
-        "depthwise": ("conv_dw", "bn1"),
-        "reduce": ("se.conv_reduce",),
-        "gate": ("se.conv_expand",),
-        "project": ("conv_pw", "bn2"),
-        "pointwise": ("conv_pw", "bn2"),
-    },
+    inside=_timm_inverted,
+)
+TIMM_MOBILENET_V3 = replace(
+    TIMM,
+    outside=dict(TIMM.outside)
+    | {"head": ("blocks.{stage}.0.conv", "blocks.{stage}.0.bn1"), "hidden": ("conv_head",)},
+)
+TIMM_REGNET = Naming(
+    outside={"stem": ("stem.conv", "stem.bn"), "classifier": ("head.fc",)},
+    place="s{number}.b{nth}",
+    inside=_timm_regnet,
+)
+TIMM_CONVNEXT = Naming(
+    outside={"stem": ("stem.0", "stem.1"), "classifier": ("head.norm", "head.fc")},
+    place="stages.{stage}.blocks.{layer}",
+    inside=_timm_convnext,
 )
 
-# pytorch/vision torchvision/models/efficientnet.py, of release 0.28.0.
+# pytorch/vision, of release 0.28.0: torchvision/models/efficientnet.py, mobilenetv2.py, mobilenetv3.py,
+# regnet.py, convnext.py.
 TORCHVISION_EFFICIENTNET = Naming(
     outside={
         "stem": ("features.0.0", "features.0.1"),
-        "head": ("features.8.0", "features.8.1"),
+        "head": ("features.{number}.0", "features.{number}.1"),
         "classifier": ("classifier.1",),
     },
     place="features.{number}.{layer}.block",
-    inside={
-        "expand": ("0.0", "0.1"),
-        "depthwise": ("1.0", "1.1"),
-        "reduce": ("2.fc1",),
-        "gate": ("2.fc2",),
-        "project": ("3.0", "3.1"),
-    },
-    unexpanded={
-        "depthwise": ("0.0", "0.1"),
-        "reduce": ("1.fc1",),
-        "gate": ("1.fc2",),
-        "project": ("2.0", "2.1"),
-    },
+    inside=_numbered,
 )
-
-# torchvision/models/mobilenetv2.py, of the same.
 TORCHVISION_MOBILENET_V2 = Naming(
     outside={
         "stem": ("features.0.0", "features.0.1"),
-        "head": ("features.18.0", "features.18.1"),
+        "head": ("features.{index}.0", "features.{index}.1"),
         "classifier": ("classifier.1",),
     },
     place="features.{index}.conv",
-    inside={"expand": ("0.0", "0.1"), "depthwise": ("1.0", "1.1"), "project": ("2", "3")},
-    unexpanded={"depthwise": ("0.0", "0.1"), "project": ("1", "2")},
+    inside=_projected,
+)
+TORCHVISION_MOBILENET_V3 = Naming(
+    outside=dict(TORCHVISION_MOBILENET_V2.outside)
+    | {"hidden": ("classifier.0",), "classifier": ("classifier.3",)},
+    place="features.{index}.block",
+    inside=_numbered,
+)
+TORCHVISION_REGNET = Naming(
+    outside={"stem": ("stem.0", "stem.1"), "classifier": ("fc",)},
+    place="trunk_output.block{number}.block{number}-{layer}",
+    inside=_regnet,
+)
+TORCHVISION_CONVNEXT = Naming(
+    outside={
+        "stem": ("features.0.0", "features.0.1"),
+        "classifier": ("classifier.0", "classifier.2"),
+    },
+    place="features.{odd}.{layer}",
+    inside=_convnext,
+    leaves={"gamma": "layer_scale"},
 )
 
 # torchvision/models/resnet.py; timm/models/resnet.py has the same names.
 RESNET = Naming(
     outside={"stem": ("conv1", "bn1"), "classifier": ("fc",)},
     place="layer{number}.{layer}",
-    inside={
-        "shortcut": ("downsample.0", "downsample.1"),
-        "reduce": ("conv1", "bn1"),
-        "spatial": ("conv2", "bn2"),
-        "expand": ("conv3", "bn3"),
-    },
+    inside=_resnet,
 )
 
 
@@ -145,25 +256,63 @@ class Architecture:
         return replace(network, norm_epsilon=self.norm_epsilon)
 
 
+EFFICIENTNETS = {f"efficientnet_{name}": row.coefficients for name, row in PUBLISHED.items()}
+# What timm and torchvision call networks that are in our table, with torch's own epsilon.
+RESNETS = {
+    "resnet18": "resnet-18",
+    "resnet34": "resnet-34",
+    "resnet50": "resnet-50",
+    "resnet101": "resnet-101",
+    "resnet152": "resnet-152",
+    "wide_resnet50_2": "wide-resnet-50-2",
+    "resnext50_32x4d": "resnext-50-32x4d",
+}
+
 ARCHITECTURES = {
     **{
-        f"timm/efficientnet_{name}": Architecture(TIMM, B0, coefficients=row.coefficients)
-        for name, row in PUBLISHED.items()
+        f"timm/{name}": Architecture(TIMM, B0, coefficients=coefficients)
+        for name, coefficients in EFFICIENTNETS.items()
+    },
+    **{
+        f"timm/efficientnet_{name.removeprefix('efficientnet-')}": Architecture(
+            TIMM, BASELINES[name]
+        )
+        for name in LITES
     },
     "timm/mobilenetv1_100": Architecture(TIMM, MOBILENET_V1),
     "timm/mobilenetv2_100": Architecture(TIMM, MOBILENET_V2),
-    "timm/resnet50": Architecture(RESNET, RESNET_50),
+    "timm/mobilenetv3_small_100": Architecture(TIMM_MOBILENET_V3, BASELINES["mobilenet-v3-small"]),
+    "timm/mobilenetv3_large_100": Architecture(TIMM_MOBILENET_V3, BASELINES["mobilenet-v3-large"]),
+    **{f"timm/{theirs}": Architecture(RESNET, BASELINES[ours]) for theirs, ours in RESNETS.items()},
+    "timm/resnet200": Architecture(RESNET, BASELINES["resnet-200"]),
+    "timm/regnetx_004_tv": Architecture(TIMM_REGNET, BASELINES["regnet-x-400mf"]),
+    "timm/regnety_004": Architecture(TIMM_REGNET, BASELINES["regnet-y-400mf"]),
+    "timm/convnext_tiny": Architecture(TIMM_CONVNEXT, BASELINES["convnext-tiny"], 1e-6),
     **{
-        f"torchvision/efficientnet_{name}": Architecture(
+        f"torchvision/{name}": Architecture(
             TORCHVISION_EFFICIENTNET,
             B0,
-            1e-3 if name in ("b5", "b6", "b7") else 1e-5,
-            row.coefficients,
+            1e-3 if name[-2:] in ("b5", "b6", "b7") else 1e-5,
+            coefficients,
         )
-        for name, row in PUBLISHED.items()
+        for name, coefficients in EFFICIENTNETS.items()
     },
+    "torchvision/efficientnet_v2_s": Architecture(
+        TORCHVISION_EFFICIENTNET, BASELINES["efficientnet-v2-s"], 1e-3
+    ),
     "torchvision/mobilenet_v2": Architecture(TORCHVISION_MOBILENET_V2, MOBILENET_V2),
-    "torchvision/resnet50": Architecture(RESNET, RESNET_50),
+    "torchvision/mobilenet_v3_small": Architecture(
+        TORCHVISION_MOBILENET_V3, BASELINES["mobilenet-v3-small"], 1e-3
+    ),
+    **{
+        f"torchvision/{theirs}": Architecture(RESNET, BASELINES[ours])
+        for theirs, ours in RESNETS.items()
+    },
+    "torchvision/regnet_x_400mf": Architecture(TORCHVISION_REGNET, BASELINES["regnet-x-400mf"]),
+    "torchvision/regnet_y_400mf": Architecture(TORCHVISION_REGNET, BASELINES["regnet-y-400mf"]),
+    "torchvision/convnext_tiny": Architecture(
+        TORCHVISION_CONVNEXT, BASELINES["convnext-tiny"], 1e-6
+    ),
 }
 
 
@@ -186,7 +335,12 @@ def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
     names = _names(net, architecture.naming)
     _check_tensors(ours, state, names, name)
     net.load_state_dict(
-        ours | {tensor: state[given] for tensor, given in names.items() if given in state}
+        ours
+        | {
+            tensor: state[given].reshape(ours[tensor].shape)
+            for tensor, given in names.items()
+            if given in state
+        }
     )
 
 
@@ -210,7 +364,10 @@ def _names(net: ConvNet, naming: Naming) -> dict[str, str]:
     # In the order of the convolution specs.
     modules = dict.fromkeys(module for module, _ in split.values())
     theirs = dict(zip(modules, naming.modules(net.network), strict=True))
-    return {tensor: f"{theirs[module]}.{leaf}" for tensor, (module, leaf) in split.items()}
+    return {
+        tensor: f"{theirs[module]}.{naming.leaves.get(leaf, leaf)}"
+        for tensor, (module, leaf) in split.items()
+    }
 
 
 def _check_network(network: Network, wanted: Network, name: str) -> None:
@@ -244,7 +401,7 @@ def _check_tensors(
             f"{name}: has no {extra[0]}, one of {len(extra)}; give the name of the architecture that has"
         )
     for tensor, given in names.items():
-        if given in state and state[given].shape != ours[tensor].shape:
+        if given in state and _sides(state[given]) != _sides(ours[tensor]):
             shapes = (
                 f"{tuple(state[given].shape)} where this network takes {tuple(ours[tensor].shape)}"
             )
@@ -252,3 +409,8 @@ def _check_tensors(
                 f"{name}: {given} has shape {shapes}; give the architecture and the number of classes that "
                 "it was made for"
             )
+
+
+def _sides(tensor: Tensor) -> tuple[int, ...]:
+    """The shape without what may be left out: a linear layer is a convolution of one pixel."""
+    return tuple(side for side in tensor.shape if side != 1)
