@@ -186,7 +186,7 @@ def photograph(path: Path) -> str:
     picture = Image.open(path).convert("RGB")
     picture.thumbnail((WIDE, picture.height))
     compressed = io.BytesIO()
-    picture.save(compressed, "WEBP", quality=75)
+    picture.save(compressed, "WEBP", quality=50)
     return f"data:image/webp;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
