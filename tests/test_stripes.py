@@ -54,7 +54,7 @@ def test_kinds_take_turns_and_each_has_every_class_as_often() -> None:
 def test_only_fine_stripes_are_lost_with_the_pixels(pixels: int, fine: tuple[float, float]) -> None:
     """The strongest wave of an image's spectrum has the class's angle, whatever the pixels but for fine
     stripes."""
-    images, labels = stripes.render("evaluation", 6 * stripes.CHUNK, 0)
+    images, labels = stripes.render("evaluation", 4 * stripes.CHUNK, 0)
     seen = resize(images, np.arange(len(images)), pixels, None).numpy()
     right = read(seen) == labels
     assert fine[0] <= right[0::2].mean() <= fine[1]
@@ -66,9 +66,9 @@ def read(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     side = images.shape[1]
     window = np.hanning(side)[:, None, None] * np.hanning(side)[None, :, None]
     centred = images / 255 - images.mean((1, 2), keepdims=True) / 255
-    spectrum = np.fft.fft2(centred * window, s=(256, 256), axes=(1, 2))
+    spectrum = np.fft.fft2(centred * window, s=(192, 192), axes=(1, 2))
     power = (np.abs(spectrum) ** 2).sum(-1)
-    cycles = np.fft.fftfreq(256) * side
+    cycles = np.fft.fftfreq(192) * side
     down, across = np.meshgrid(cycles, cycles, indexing="ij")
     power[:, np.hypot(down, across) < 0.5] = 0
     strongest = power.reshape(len(images), -1).argmax(1)

@@ -179,6 +179,16 @@ def test_rmsprop_is_tensorflows() -> None:
         assert p.item() == pytest.approx(value, rel=1e-5)
 
 
+def test_one_epoch_of_a_recipe_that_warms_up_for_one_is_all_warm_up() -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1, warmup_epochs=1.0)
+    factors = [schedule(recipe, steps_per_epoch=10)(step) for step in range(10)]
+    assert factors == [(step + 1) / 11 for step in range(10)]
+    with pytest.raises(
+        ValueError, match="warmup_epochs=1.5: must not be longer than recipe.epochs=1"
+    ):
+        dataclasses.replace(RECIPE, epochs=1, warmup_epochs=1.5)
+
+
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     cosine = schedule(dataclasses.replace(RECIPE, epochs=10, warmup_epochs=1.0), steps_per_epoch=10)
     factors = [cosine(step) for step in range(100)]

@@ -85,9 +85,9 @@ class Recipe:
         within("recipe.crop", self.crop, 0.01, 1)
         within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
-        if self.warmup_epochs >= self.epochs:
+        if self.warmup_epochs > self.epochs:
             raise ValueError(
-                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be shorter than "
+                f"recipe.warmup_epochs={self.warmup_epochs:g}: must not be longer than "
                 f"recipe.epochs={self.epochs}"
             )
 
