@@ -171,17 +171,17 @@ def test_every_rule_may_be_switched_off(page: Chrome) -> None:
 
 
 def test_a_point_tells_network_interval_and_seeds(page: Chrome, results: Results) -> None:
-    row = results.summary[results.summary["label"] == "width phi=2"].iloc[0]
+    row = results.summary[results.summary["label"] == "compound phi=2"].iloc[0]
     [point] = [
         point
         for point in points(page)
-        if f"{100 * row['mean']:.1f}" in str(point.get_attribute("aria-label"))
-    ][:1]
+        if str(point.get_attribute("aria-label")).startswith("compound phi=2")
+    ]
     page.execute_script("document.querySelector('#chart').scrollIntoView({block: 'center'})")
     ActionChains(page).move_to_element(point).perform()
     wait(page, lambda: page.find_elements(By.CSS_SELECTOR, "#vg-tooltip-element.visible"))
     shown = page.find_element(By.ID, "vg-tooltip-element").text
-    assert "width phi=2" in shown
+    assert "compound phi=2" in shown
     assert f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %" in shown
     assert all(f"{seed}: " in shown for seed in range(row["n"]))
 
