@@ -184,7 +184,7 @@ def test_one_epoch_of_a_recipe_that_warms_up_for_one_is_all_warm_up() -> None:
     factors = [schedule(recipe, steps_per_epoch=10)(step) for step in range(10)]
     assert factors == [(step + 1) / 11 for step in range(10)]
     with pytest.raises(
-        ValueError, match="warmup_epochs=1.5: must not be longer than recipe.epochs=1"
+        ValueError, match="warmup_epochs=1.5: must be as long as or shorter than recipe.epochs=1"
     ):
         dataclasses.replace(RECIPE, epochs=1, warmup_epochs=1.5)
 

@@ -87,7 +87,7 @@ class Recipe:
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
         if self.warmup_epochs > self.epochs:
             raise ValueError(
-                f"recipe.warmup_epochs={self.warmup_epochs:g}: must not be longer than "
+                f"recipe.warmup_epochs={self.warmup_epochs:g}: must be as long as or shorter than "
                 f"recipe.epochs={self.epochs}"
             )
 
