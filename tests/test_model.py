@@ -22,7 +22,7 @@ from ablation.theory.baselines import (
 from ablation.theory.blocks import ACTIVATIONS as KNOWN
 from ablation.theory.blocks import OPERATORS, Stage
 from ablation.theory.cost import cost, training_flops
-from ablation.theory.families import families
+from ablation.theory.families import FAMILIES
 from ablation.theory.matching import matched, nominal
 from ablation.theory.network import Network, scale
 from ablation.theory.scaling import PUBLISHED, RULES, Coefficients
@@ -40,7 +40,6 @@ MIXED = (
     Stage("mbconv-v3", 3.67, 3, 1, 12, 2, 0.25, activation="hardswish"),
     Stage("convnext", 3, 5, 2, 20, 2),
 )
-TABLES = families(RELEASED)
 NETWORKS = {
     "a table of every operator": Network(
         pixels=61,
@@ -54,7 +53,8 @@ NETWORKS = {
         hidden=30,
     ),
     **{
-        name: scale(table, Coefficients(1.2, 1.1, 1.15), RELEASED) for name, table in TABLES.items()
+        name: scale(table, Coefficients(1.2, 1.1, 1.15), RELEASED)
+        for name, table in FAMILIES.items()
     },
     **{
         f"mini {rule} {phi}": matched(MINI, RULES[rule], phi).network

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from ablation.theory.blocks import Stage
-from ablation.theory.families import families
+from ablation.theory.families import FAMILIES, resnet
 from ablation.theory.network import Network
-from ablation.theory.scaling import Rounding
+from ablation.theory.scaling import RELEASED, Rounding
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,6 @@ class Baseline:
     rounding: Rounding
 
 
-# As the released code rounds (tensorflow/tpu models/official/efficientnet/efficientnet_model.py,
-# round_filters and round_repeats).
-RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
 # For small networks: depth and pixels move in fine steps, so that a budget can be met.
 FINE = Rounding(channels=4, floor=0.9, depth="nearest", resolution=2)
 FINEST = Rounding(channels=1, floor=0.9, depth="nearest", resolution=1)
@@ -138,26 +135,7 @@ MOBILENET_V2 = Baseline(
 # ResNet-50 v1.5: Table 1 of arXiv 1512.03385v1 with the stride in the 3x3 convolution as in torchvision
 # models/resnet.py (Bottleneck, "ResNet V1.5"); batch-norm epsilon 1e-5 from there and from tensorflow/tpu
 # models/official/resnet/resnet_model.py.
-RESNET_50 = Baseline(
-    "resnet-50",
-    Network(
-        pixels=224,
-        classes=1000,
-        stem=64,
-        stages=(
-            #     operator      expand kernel stride channels layers
-            Stage("bottleneck", 4,     3,     1,     64,      3),
-            Stage("bottleneck", 4,     3,     2,     128,     4),
-            Stage("bottleneck", 4,     3,     2,     256,     6),
-            Stage("bottleneck", 4,     3,     2,     512,     3),
-        ),
-        stem_kernel=7,
-        stem_pool=2,
-        activation="relu",
-        norm_epsilon=1e-5,
-    ),
-    RELEASED,
-)  # fmt: skip
+RESNET_50 = Baseline("resnet-50", resnet("bottleneck", (3, 4, 6, 3), 4), RELEASED)
 
 # The other families for images of 32 px and a CPU, chosen like mini: tables whose depth, width, resolution
 # and compound all meet budgets of two and four times their cost. MobileNetV1's rows of 64 to 512 channels at
@@ -270,7 +248,7 @@ MINIS = (
     MINI_RESNET_18,
     MINI_CONVNEXT,
 )
-OTHERS = tuple(Baseline(name, table, RELEASED) for name, table in families(RELEASED).items())
+OTHERS = tuple(Baseline(name, table, RELEASED) for name, table in FAMILIES.items())
 BASELINES = {
     baseline.name: baseline
     for baseline in (*MINIS, B0, MOBILENET_V1, MOBILENET_V2, RESNET_50, *OTHERS)

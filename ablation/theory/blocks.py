@@ -8,13 +8,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ablation.theory.scaling import Rounding, round_channels
+from ablation.theory.scaling import RELEASED, Rounding, round_channels
 
 ACTIVATIONS = ("silu", "relu", "relu6", "hardswish", "gelu")
 NORMS = ("batch", "layer")
-RELEASED_STEP = Rounding(
-    channels=8, floor=0.9
-)  # of channels that released code rounds inside a block
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ def separable(stage: Stage, inputs: int, pixels: int, stride: int, activation: s
 
 def mbconv(stage: Stage, inputs: int, pixels: int, stride: int, activation: str) -> Block:
     """Inverted bottleneck with squeeze-excite (Sandler et al. 2018; Tan et al. 2019): expand, depthwise,
-    reduce, gate, project.
+    squeeze, gate, project.
 
     Squeeze channels are a fraction of the block's *input*, at least 1, as in the released code. Expand 1 has
     no expansion layer.
@@ -221,7 +218,7 @@ def mbconv_v3(stage: Stage, inputs: int, pixels: int, stride: int, activation: s
     """The inverted bottleneck of MobileNetV3 (Howard et al. 2019, arXiv 1905.02244): its gate is a hard
     sigmoid behind a ReLU, of a fraction of the block's *wide* side, rounded to 8."""
     inner = _wide(inputs, stage.expand)
-    squeezed = round_channels(inner, stage.squeeze, RELEASED_STEP)
+    squeezed = round_channels(inner, stage.squeeze, RELEASED)
     excite = _excite(inner, squeezed, "relu", "hard-sigmoid") if stage.squeeze else ()
     return _inverted("mbconv-v3", stage, inputs, pixels, stride, activation, excite)
 
@@ -286,7 +283,7 @@ def bottleneck(stage: Stage, inputs: int, pixels: int, stride: int, activation: 
         activation=activation,
     )
     squeezed = _part(inputs, stage.squeeze)
-    excite = _excite(inner, squeezed, activation, "sigmoid", "squeeze") if stage.squeeze else ()
+    excite = _excite(inner, squeezed, activation, "sigmoid") if stage.squeeze else ()
     expand = Convolution("expand", inner, outputs, 1, spatial.pixels_out)
     return _residual(
         "bottleneck", (reduce, spatial, *excite, expand), inputs, pixels, stride, activation
@@ -348,7 +345,7 @@ def _wide(channels: int, expand: float) -> int:
     """The wide side; a fraction is rounded to 8, as in the released code of MobileNetV3."""
     if isinstance(expand, int):
         return channels * expand
-    return round_channels(channels, expand, RELEASED_STEP)
+    return round_channels(channels, expand, RELEASED)
 
 
 def _part(channels: int, squeeze: float) -> int:
@@ -356,11 +353,11 @@ def _part(channels: int, squeeze: float) -> int:
 
 
 def _excite(
-    inner: int, squeezed: int, activation: str, gate: str, first: str = "reduce"
+    inner: int, squeezed: int, activation: str, gate: str
 ) -> tuple[Convolution, Convolution]:
-    """Squeeze-excite on the mean of all pixels: (reduce, gate)."""
+    """Squeeze-excite on the mean of all pixels: (squeeze, gate)."""
     return (
-        Convolution(first, inner, squeezed, 1, 1, norm="", activation=activation),
+        Convolution("squeeze", inner, squeezed, 1, 1, norm="", activation=activation),
         Convolution("gate", squeezed, inner, 1, 1, norm="", activation=gate),
     )
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from ablation.theory.blocks import Stage
 from ablation.theory.network import Network, scale
-from ablation.theory.scaling import Published, Rounding
+from ablation.theory.scaling import RELEASED, Published
 
 
-def _resnet(
+def resnet(
     operator: str, layers: tuple[int, ...], expand: float = 1, times: int = 1, groups: int = 1
 ) -> Network:
-    """Table 1 of arXiv 1512.03385v1, v1.5; `times` the channels within a block."""
+    """A ResNet v1.5 of Table 1 of arXiv 1512.03385v1, at 224 px; `times` the channels within a block."""
     stages = tuple(
         Stage(operator, expand, 3, stride, times * channels, n, groups=groups)
         for n, channels, stride in zip(layers, (64, 128, 256, 512), (1, 2, 2, 2), strict=True)
@@ -166,24 +166,21 @@ CONVNEXT_TINY = Network(
     norm_epsilon=1e-6,
 )  # fmt: skip
 
-
-def families(rounding: Rounding) -> Mapping[str, Network]:
-    """Every table here by its name; `rounding` is that of released coefficients."""
-    return {
-        "resnet-18": _resnet("basic", (2, 2, 2, 2)),
-        "resnet-34": _resnet("basic", (3, 4, 6, 3)),
-        "resnet-101": _resnet("bottleneck", (3, 4, 23, 3), 4),
-        "resnet-152": _resnet("bottleneck", (3, 8, 36, 3), 4),
-        "resnet-200": _resnet("bottleneck", (3, 24, 36, 3), 4),
-        "resnet-1001": RESNET_1001,
-        # arXiv 1605.07146v4; arXiv 1611.05431v2, Table 1.
-        "wide-resnet-50-2": _resnet("bottleneck", (3, 4, 6, 3), 2, times=2),
-        "resnext-50-32x4d": _resnet("bottleneck", (3, 4, 6, 3), 2, times=2, groups=32),
-        "regnet-x-400mf": _regnet((32, 64, 160, 400), (1, 2, 7, 12), 16, 0),
-        "regnet-y-400mf": _regnet((48, 104, 208, 440), (1, 3, 6, 6), 8, 0.25),
-        "efficientnet-v2-s": EFFICIENTNET_V2_S,
-        **{name: scale(LITE_0, row.coefficients, rounding) for name, row in LITES.items()},
-        "mobilenet-v3-small": MOBILENET_V3_SMALL,
-        "mobilenet-v3-large": MOBILENET_V3_LARGE,
-        "convnext-tiny": CONVNEXT_TINY,
-    }
+FAMILIES: Mapping[str, Network] = {
+    "resnet-18": resnet("basic", (2, 2, 2, 2)),
+    "resnet-34": resnet("basic", (3, 4, 6, 3)),
+    "resnet-101": resnet("bottleneck", (3, 4, 23, 3), 4),
+    "resnet-152": resnet("bottleneck", (3, 8, 36, 3), 4),
+    "resnet-200": resnet("bottleneck", (3, 24, 36, 3), 4),
+    "resnet-1001": RESNET_1001,
+    # arXiv 1605.07146v4; arXiv 1611.05431v2, Table 1.
+    "wide-resnet-50-2": resnet("bottleneck", (3, 4, 6, 3), 2, times=2),
+    "resnext-50-32x4d": resnet("bottleneck", (3, 4, 6, 3), 2, times=2, groups=32),
+    "regnet-x-400mf": _regnet((32, 64, 160, 400), (1, 2, 7, 12), 16, 0),
+    "regnet-y-400mf": _regnet((48, 104, 208, 440), (1, 3, 6, 6), 8, 0.25),
+    "efficientnet-v2-s": EFFICIENTNET_V2_S,
+    **{name: scale(LITE_0, row.coefficients, RELEASED) for name, row in LITES.items()},
+    "mobilenet-v3-small": MOBILENET_V3_SMALL,
+    "mobilenet-v3-large": MOBILENET_V3_LARGE,
+    "convnext-tiny": CONVNEXT_TINY,
+}

@@ -212,13 +212,8 @@ def scale(baseline: Network, coefficients: Coefficients, rounding: Rounding) -> 
         )
         for stage in baseline.stages
     )
-    if "head" in baseline.fixed:
-        return replace(baseline, pixels=pixels, stem=stem, stages=stages)
-    return replace(
-        baseline,
-        pixels=pixels,
-        stem=stem,
-        stages=stages,
-        head=next(widths) if baseline.head else 0,
-        hidden=next(widths) if baseline.hidden else 0,
+    head, hidden = (
+        channels if "head" in baseline.fixed or not channels else next(widths)
+        for channels in (baseline.head, baseline.hidden)
     )
+    return replace(baseline, pixels=pixels, stem=stem, stages=stages, head=head, hidden=hidden)

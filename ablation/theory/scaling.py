@@ -206,6 +206,11 @@ class Rounding:
             )
 
 
+# As the released code rounds (tensorflow/tpu models/official/efficientnet/efficientnet_model.py,
+# round_filters and round_repeats).
+RELEASED = Rounding(channels=8, floor=0.9, depth="ceil", resolution=1)
+
+
 def round_channels(channels: int, width: float, rounding: Rounding) -> int:
     """`channels * width` to the rounding's multiple, never under its floor (released code: round_filters)."""
     step, target = rounding.channels, channels * width

@@ -97,9 +97,7 @@ class MBConv(nn.Module):
         layers = layers_of(block, network, norm_momentum)
         self.expand = layers.get("expand", nn.Identity())
         self.depthwise = layers["depthwise"]
-        self.excite = (
-            SqueezeExcite(layers["reduce"], layers["gate"]) if "gate" in layers else nn.Identity()
-        )
+        self.excite = excite_of(layers)
         self.project = layers["project"]
         self.drop = StochasticDepth(drop_rate)
         self.skip = block.skip
@@ -141,9 +139,7 @@ class Bottleneck(nn.Module):
         self.shortcut = layers.get("shortcut", nn.Identity())
         self.reduce = layers["reduce"]
         self.spatial = layers["spatial"]
-        self.excite = (
-            SqueezeExcite(layers["squeeze"], layers["gate"]) if "gate" in layers else nn.Identity()
-        )
+        self.excite = excite_of(layers)
         self.expand = layers["expand"]
         self.drop = StochasticDepth(drop_rate)
         self.activation = ACTIVATIONS[block.activation]()
@@ -277,6 +273,13 @@ def net_of(run: Run) -> ConvNet:
 def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:
     """The torch layers of a block's convolutions by name."""
     return {conv.name: convolution(conv, network, norm_momentum) for conv in block.convolutions}
+
+
+def excite_of(layers: Mapping[str, nn.Module]) -> nn.Module:
+    """The squeeze-excite of a block's layers, where it has one."""
+    if "gate" not in layers:
+        return nn.Identity()
+    return SqueezeExcite(layers["squeeze"], layers["gate"])
 
 
 def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
