@@ -48,13 +48,15 @@ class Calibration:
 
     def seconds(self, run: Run, sizes: Sizes) -> float:
         """Seconds of a whole run, from reading images to its record."""
-        batch = run.recipe.batch_size
-        steps = run.recipe.epochs * (sizes.train // batch)
-        step = times(self.step, work(run.network, batch))
+        steps = run.recipe.epochs * (sizes.train // run.recipe.batch_size)
         forward = times(self.forward, work(run.network, EVALUATED))
         loading = self.loading * sizes.total * run.data.native**2
         evaluation = evaluated(run, sizes) / EVALUATED * forward
-        return self.fixed + loading + steps * step + evaluation
+        return self.fixed + loading + steps * self.step_seconds(run) + evaluation
+
+    def step_seconds(self, run: Run) -> float:
+        """Seconds of one training step."""
+        return times(self.step, work(run.network, run.recipe.batch_size))
 
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
@@ -175,3 +177,13 @@ class Forecast:
     def seconds(self, run: Run) -> float | None:
         """Seconds alone."""
         return self.of(run)[0]
+
+    def step_seconds(self, run: Run) -> float:
+        """Of one training step; raises ValueError without a calibration."""
+        calibration = self.calibration(run)
+        if calibration is None:
+            raise ValueError(
+                "budget.step_seconds: not calibrated for this device, threads and precision; "
+                "python -m ablation.bench calibrate, a minute, once"
+            )
+        return calibration.step_seconds(run)

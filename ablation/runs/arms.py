@@ -77,6 +77,7 @@ class Planned:
     baseline.
 
     setting: how this part of the study differs from its others in recipe or data, "" where there is one part.
+    origin: the baseline itself.
     """
 
     arm: Arm
@@ -84,6 +85,17 @@ class Planned:
     run: Run
     baseline: str
     setting: str = ""
+    origin: Baseline | None = None
+
+    def scaled(self, times: float) -> "Planned":
+        """What its rule builds at so many times the baseline's multiply-adds, counted; raises ValueError
+        where there is no such network, or it takes more pixels than the images have."""
+        assert self.origin is not None
+        arm = replace(self.arm, cost="matched", phi=math.log2(times))
+        point = arm.point(self.origin)
+        data = self.run.data.seen_at(point.network.pixels)
+        run = replace(self.run, network=point.network, data=data)
+        return replace(self, arm=arm, point=point, run=run)
 
     @property
     def label(self) -> str:
@@ -159,7 +171,7 @@ def expand(
             Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate)
             for seed in seeds
         ]
-        planned += [Planned(arm, point, run, baseline.name, setting) for run in runs]
+        planned += [Planned(arm, point, run, baseline.name, setting, baseline) for run in runs]
     return planned
 
 

@@ -26,6 +26,7 @@ from ablation.judge.expected import tally
 from ablation.judge.verdicts import MARGIN, VERDICTS
 from ablation.runs.records import Record
 from ablation.show import audit_page
+from ablation.show.advice import at_largest
 from ablation.show.answer import answer
 from ablation.show.chart import chart
 from ablation.show.drawing import Drawing
@@ -71,6 +72,7 @@ def page(
         aside=ASIDE,
         tally={name: counts[name] for name in VERDICTS if counts[name]},
         answer=answered(results, figures),
+        advice=at_largest(results),
         over_images=any(finding.over == "seeds and images" for finding in results.findings),
         undiverged=undiverged(results),
         margin=MARGIN,
