@@ -13,7 +13,8 @@ from ablation.judge.frame import frame, summary
 from ablation.runs.answers import packed
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.config import Data
-from ablation.show.drawing import style
+from ablation.show.comparisons import COMPARISONS
+from ablation.show.drawing import GREY, style
 from ablation.show.kinds import KINDS
 from ablation.show.learning import LEARNING
 from ablation.theory.baselines import MICRO
@@ -129,3 +130,33 @@ def test_learning_curves_are_the_means_of_histories() -> None:
 def test_records_without_histories_have_no_learning_curves() -> None:
     table = frame_of(planned(), history=())
     assert LEARNING.tabulate(table, LEARNING.select(summary(table))) is None
+
+
+def test_the_papers_points_are_not_drawn_beside_labels_without_meaning() -> None:
+    [drawing] = [each for each in COMPARISONS if each.name == "compound"]
+    grey = []
+    for data in (STRIPES, dataclasses.replace(STRIPES, permuted=True)):
+        table = drawing.select(summary(frame_of(planned(data))))
+        with style():
+            figure = drawing.draw(table)
+        grey.append(
+            [
+                line
+                for line in figure.axes[0].lines
+                if line.get_color() == GREY and len(line.get_xdata())
+            ]
+        )
+    assert len(grey[0]) == 2 and not grey[1]
+
+
+def test_a_setting_that_a_rule_lacks_is_a_gap_in_its_line() -> None:
+    [drawing] = [each for each in COMPARISONS if each.name == "settings"]
+    whole, longer = planned(), [dataclasses.replace(entry, setting="long") for entry in planned()]
+    first = [dataclasses.replace(entry, setting="short") for entry in whole]
+    width = [entry for entry in longer if entry.arm.name == "width"]
+    last = [dataclasses.replace(entry, setting="last") for entry in whole]
+    table = drawing.select(summary(frame_of([*first, *width, *last])))
+    with style():
+        figure = drawing.draw(table)
+    dotted = [line.get_ydata() for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert sorted(int(np.isnan(heights).sum()) for heights in dotted) == [0, 1]

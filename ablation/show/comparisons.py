@@ -355,10 +355,12 @@ def settings_figure(table: pd.DataFrame) -> Figure:
     for index, rule in enumerate(rules):
         rows = table[table["rule"] == rule]
         colour, marker = look(rule, rules)
-        x = [
-            settings.index(name) + 0.08 * (index - (len(rules) - 1) / 2) for name in rows["setting"]
-        ]
-        ax.plot(x, percent(rows["mean"]), color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        shift = 0.08 * (index - (len(rules) - 1) / 2)
+        x = [settings.index(name) + shift for name in rows["setting"]]
+        # A gap where a setting leaves the rule out.
+        means = rows.set_index("setting")["mean"].reindex(settings)
+        places = [place + shift for place in range(len(settings))]
+        ax.plot(places, percent(means), color=colour, linewidth=0.8, linestyle=":", zorder=1)
         bars(ax, x, rows, colour, marker, label=rule)
     ax.set_xticks(range(len(settings)), [name.replace(", ", "\n") for name in settings])
     ax.grid(axis="x", visible=False)
