@@ -112,6 +112,12 @@ def test_a_network_that_nobody_trained_is_predicted_and_said_to_be() -> None:
     assert wide["compound"] > known["compound"] and wide["width"] > known["width"]
 
 
+def test_rules_that_meet_in_one_network_are_one_option() -> None:
+    smallest = advice(*FIGURE8, times=1)
+    assert list(smallest.options) == ["width"] and smallest.best.called == "the baseline"
+    assert "no other network to compare" in sentence(smallest)
+
+
 @pytest.mark.parametrize("axis", ["times", "macs", "params", "activations"])
 def test_every_option_lies_within_the_limit(axis: str) -> None:
     limits = {"times": 5, "macs": 1_100_000, "params": 15_000, "activations": 60_000}

@@ -89,9 +89,12 @@ def advise(results: Results, budget: Budget, step_seconds: Measure) -> Advice:
     line = lines(scope)
     bending = bend(scope, line)
     bought, absent = affordable(_with_runs(results, scope, line), budget, step_seconds)
-    options = {
-        name: _best(scope, line.get(name, []), bending, entries) for name, entries in bought.items()
-    }
+    options: dict[str, Option] = {}
+    for name, entries in bought.items():
+        best = _best(scope, line.get(name, []), bending, entries)
+        # Rules may meet in one network, most often in the baseline.
+        if best.entry.run.network not in [each.entry.run.network for each in options.values()]:
+            options[name] = best
     if not options:
         why = "; ".join(f"{rule}: {reason}" for rule, reason in absent.items())
         raise ValueError(
@@ -155,16 +158,15 @@ def _best(
 
 def _option(scope: Scope, line: Sequence[Entrant], bending: Bend, entry: Planned) -> Option:
     """A network at its place, whose own mean answers where it was trained."""
-    own = [
-        arm.place
-        for arm in scope.arms
-        if (arm.rule, arm.label) == (entry.arm.name, entry.arm.label)
-        and arm.macs == cost(entry.run.network).macs
-    ]
-    if own and scope.sample.runs[own[0]]:
-        weights = np.eye(scope.sample.count)[own[0]]
-        return Option(entry, Place(weights, 0.0, 0.0), int(scope.sample.runs[own[0]]))
-    return Option(entry, at(scope, line, cost(entry.run.network).macs, bending), 0)
+    macs = cost(entry.run.network).macs
+    named = [arm for arm in scope.arms if arm.rule == entry.arm.name == "coefficients"]
+    same = [arm for arm in named if arm.label == entry.arm.label]
+    own = same or [arm for arm in line if arm.macs == macs]
+    if not own:
+        return Option(entry, at(scope, line, macs, bending), 0)
+    place = own[0].place
+    weights = np.eye(scope.sample.count)[place]
+    return Option(entry, Place(weights, 0.0, 0.0), int(scope.sample.runs[place]))
 
 
 def at_largest(results: Results) -> str:
