@@ -158,6 +158,8 @@ def test_what_is_told_is_told_simultaneously() -> None:
         (PHOTOGRAPHS, {"params": 300_000}),
         (("study=balance", f"runs={ROOT}/results/stripes/balance"), {"times": 4}),
         (SINGLE, {"times": 4}),
+        (("study=grid-search", f"runs={ROOT}/results/stripes/grid-search"), {"times": 2}),
+        (("study=figure8", "study.seeds=[0]", FIGURE8[1]), {"times": 8}),
         (
             ("scaling=depth,compound", "phi=0,1,2", "cost=matched", "seed=0,1,2", FIGURE8[1]),
             {"times": 3},
@@ -169,6 +171,9 @@ def test_printed_commands_train_what_they_say(
 ) -> None:
     found = advice(*words, **limits)
     for what, command in commands(found):
+        if "not told apart" in what:
+            assert "choose by cost" in command
+            continue
         said = [word for word in shlex.split(command)[3:] if word != "-m"]
         with hydra():
             planned = {entry.run.network for entry in plan(said).planned}
@@ -186,6 +191,7 @@ def test_printed_commands_train_what_they_say(
         (FIGURE8, {}, "no limit; give one of budget.times"),
         (FIGURE8, {"times": 4.0, "macs": 1e6}, "times and macs at once"),
         (FIGURE8, {"times": 0.0}, "budget.times=0.0: must be at least"),
+        (("study=figure8", "study.phis=[2]", FIGURE8[1]), {"times": 3.0}, "only one network of it"),
         (FIGURE8, {"params": 10.0}, "budget.params=10: buys no network of figure8"),
         (("study=figure8", "runs=nowhere"), {"times": 4.0}, "figure8 has no records"),
         (FIGURE8, {"times": 4.0, "setting": "x"}, "budget.setting=x: figure8 has "),

@@ -73,12 +73,12 @@ class Standing:
 
 
 def lines(scope: Scope) -> dict[str, list[Entrant]]:
-    """The networks of each rule that have runs, in order of MACs, of every rule that has two."""
+    """The networks of each rule that have runs, in order of MACs."""
     found: dict[str, dict[int, Entrant]] = {}
     for arm in sorted(scope.arms, key=macs_of):
         if names_a_rule(arm.rule) and scope.sample.runs[arm.place]:
             found.setdefault(arm.rule, {}).setdefault(arm.place, arm)
-    return {rule: list(arms.values()) for rule, arms in found.items() if len(arms) > 1}
+    return {rule: list(arms.values()) for rule, arms in found.items()}
 
 
 def bend(scope: Scope, found: Mapping[str, Sequence[Entrant]]) -> Bend:
@@ -107,7 +107,7 @@ def _doublings(arms: Sequence[Entrant]) -> Floats:
 
 
 def at(scope: Scope, line: Sequence[Entrant], macs: float, bending: Bend) -> Place:
-    """The place on a line at a cost in MACs."""
+    """The place on a line of two networks or more at a cost in MACs."""
     x, costs = math.log2(macs), _doublings(line)
     trained = np.flatnonzero(np.isclose(costs, x, rtol=0, atol=1e-9))
     if trained.size:

@@ -21,9 +21,10 @@ from ablation.runs.config import Run
 from ablation.show.results import Results
 from ablation.show.words import listed
 from ablation.theory.cost import cost
-from ablation.theory.scaling import SINGLE, Coefficients
+from ablation.theory.scaling import RULES, SINGLE, Coefficients, Rule
 
-SHOWN = 10  # networks of a table; more are counted
+SHOWN = 10  # networks of a table
+FEWEST = 3  # seeds with which a difference has an interval that is of use
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def advise(results: Results, budget: Budget, step_seconds: Measure) -> Advice:
     options: dict[str, Option] = {}
     for name, entries in bought.items():
         best = _best(scope, line.get(name, []), bending, entries)
+        if best is None:
+            absent[name] = "only one network of it was trained, which says nothing of others"
+            continue
         # Rules may meet in one network, most often in the baseline.
         if best.entry.run.network not in [each.entry.run.network for each in options.values()]:
             options[name] = best
@@ -148,20 +152,25 @@ def _with_runs(
 
 def _best(
     scope: Scope, line: Sequence[Entrant], bending: Bend, entries: Sequence[Planned]
-) -> Option:
-    """Of one rule's networks that which is expected to reach most."""
+) -> Option | None:
+    """Of one rule's networks that which is expected to reach most; None where of none it can be said."""
     options = [_option(scope, line, bending, entry) for entry in entries]
     return max(
-        options, key=lambda option: float(scope.sample.contrast(option.place.weights).effect)
+        (option for option in options if option),
+        key=lambda option: float(scope.sample.contrast(option.place.weights).effect),
+        default=None,
     )
 
 
-def _option(scope: Scope, line: Sequence[Entrant], bending: Bend, entry: Planned) -> Option:
-    """A network at its place, whose own mean answers where it was trained."""
+def _option(scope: Scope, line: Sequence[Entrant], bending: Bend, entry: Planned) -> Option | None:
+    """A network at its place, whose own mean answers where it was trained; None where one other network is
+    all that its line has."""
     macs = cost(entry.run.network).macs
     named = [arm for arm in scope.arms if arm.rule == entry.arm.name == "coefficients"]
     same = [arm for arm in named if arm.label == entry.arm.label]
     own = same or [arm for arm in line if arm.macs == macs]
+    if not own and len(line) < 2:
+        return None
     if not own:
         return Option(entry, at(scope, line, macs, bending), 0)
     place = own[0].place
@@ -174,6 +183,7 @@ def at_largest(results: Results) -> str:
     has not two rules in one part to choose from."""
     parts = [each for each in scopes(results.frame) if _has_runs(each)]
     found = lines(parts[0]) if len(parts) == 1 and not results.wanted.search else {}
+    found = {rule: line for rule, line in found.items() if len(line) > 1}
     if len(found) < 2:
         return ""
     largest = min((line[-1] for line in found.values()), key=macs_of)
@@ -297,7 +307,7 @@ def commands(advice: Advice) -> list[tuple[str, str]]:
         return [("train what is only predicted", _run(advice, entries, seeds)), *found]
     if len(near) == 1:
         return found
-    needed = _seeds(advice)
+    needed = max(_seeds(advice), len(seeds) + 1)
     if math.isinf(needed):
         return [("not told apart by", f"{MOST_SEEDS} seeds; choose by cost"), *found]
     more = [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + int(needed) - len(seeds))]
@@ -305,43 +315,57 @@ def commands(advice: Advice) -> list[tuple[str, str]]:
 
 
 def _seeds(advice: Advice) -> float:
-    """Seeds that tell the nearest rival from the best with a good chance, as many in all."""
+    """Seeds, in all, that tell every rival from the best with a good chance; FEWEST where one seed says
+    nothing of that."""
     best = advice.best.place.weights
-    needed = []
-    for name in advice.untold:
-        weights = best - advice.options[name].place.weights
-        if weights.any():
-            estimate = advice.scope.sample.contrast(weights)
-            needed.append(seeds_between(estimate, MARGIN, max(len(advice.standings) - 1, 1))[0])
-    finite = [count for count in needed if math.isfinite(count)]
-    return int(max(finite)) if len(finite) == len(needed) and finite else math.inf
+    weights = [best - advice.options[name].place.weights for name in advice.untold]
+    estimates = [advice.scope.sample.contrast(each) for each in weights]
+    known = [estimate for estimate in estimates if math.isfinite(estimate.error)]
+    comparisons = len(advice.standings) - 1
+    needed = [seeds_between(estimate, MARGIN, comparisons)[0] for estimate in known]
+    return max(needed, default=FEWEST)
 
 
 def _run(advice: Advice, entries: Sequence[Planned], seeds: Sequence[int], *more: str) -> str:
     """The command that trains these networks with these seeds, in the conditions of the study."""
     wanted = advice.results.wanted
     arms = [entry.arm for entry in entries]
-    given = shlex.split(wanted.command)
-    single = {"scaling", "phi", "seed", "cost"}
-    own = [word for word in given if key_of(word).split(".")[0] not in {"budget", *single}]
-    ruled = [arm for arm in arms if arm.phi is not None]
-    rules = ",".join(dict.fromkeys(arm.name for arm in ruled))
+    own = [word for word in shlex.split(wanted.command) if not key_of(word).startswith(CHOSEN)]
+    ruled = [arm for arm in arms if arm.rule]
+    rules = list(dict.fromkeys(arm.rule for arm in ruled))
     phis = ",".join(dict.fromkeys(f"{arm.phi:.9g}" for arm in ruled))
     costs = [f"cost={ruled[0].cost}"] if ruled else []
     numbers = ",".join(map(str, seeds))
-    if wanted.name == "sweep":
-        words = [*own, *costs, f"scaling={rules}", f"phi={phis}", f"seed={numbers}", *more]
-        return f"python -m ablation.run -m {shlex.join(words)}"
-    rows = ",".join(_row(arm.coefficients) for arm in arms if arm.coefficients)
-    chosen = [
-        f"study.rules=[{rules}]",
-        f"study.phis=[{phis}]",
-        f"study.coefficients=[{rows}]",
-        f"study.seeds=[{numbers}]",
-    ]
-    return f"python -m ablation.run {shlex.join([*own, *costs, *chosen, *more])}"
+    if wanted.name != "sweep":
+        rows = ",".join(_mapping(arm.coefficients) for arm in arms if arm.coefficients)
+        named = ",".join(rule.name if shipped(rule) else _mapping(rule) for rule in rules)
+        chosen = [f"study.rules=[{named}]", f"study.phis=[{phis}]", f"study.coefficients=[{rows}]"]
+        search = ["study.grid=null"] if wanted.search else []
+        words = [*own, *costs, *search, *chosen, f"study.seeds=[{numbers}]", *more]
+        return f"python -m ablation.run {shlex.join(words)}"
+    if not all(shipped(rule) for rule in rules):
+        return f"{wanted.through('run')} {shlex.join(more)}".rstrip()
+    named = ",".join(rule.name for rule in rules)
+    words = [*own, *costs, f"scaling={named}", f"phi={phis}", f"seed={numbers}", *more]
+    return f"python -m ablation.run -m {shlex.join(words)}"
 
 
-def _row(coefficients: Coefficients) -> str:
-    """Coefficients as a mapping in Hydra's grammar."""
-    return f"{{{','.join(f'{name}:{value:.9g}' for name, value in vars(coefficients).items())}}}"
+def shipped(rule: Rule) -> bool:
+    """Whether a rule is known by its name."""
+    return RULES.get(rule.name) == rule
+
+
+def _mapping(value: Coefficients | Rule) -> str:
+    """Coefficients or a rule as a mapping in Hydra's grammar."""
+    said = {
+        name: f'"{each}"' if isinstance(each, str) else f"{each:.17g}"
+        for name, each in vars(value).items()
+    }
+    return f"{{{','.join(f'{name}:{each}' for name, each in said.items())}}}"
+
+
+# What the printed command says itself.
+CHOSEN = (
+    *("budget.", "scaling", "phi", "seed", "cost"),
+    *(f"study.{name}" for name in ("rules", "phis", "coefficients", "seeds")),
+)
