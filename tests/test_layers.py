@@ -23,7 +23,7 @@ PACKAGE = ROOT / "ablation"
 ROOMS = ["theory", "runs", "images", "train", "judge", "command", "measure", "show"]
 # And of those not from these, which know nothing of each other.
 APART = [("judge", "train"), ("show", "measure")]
-DOORS = ["run", "plan", "status", "report", "bench", "audit", "pack", "sync"]
+DOORS = ["run", "plan", "status", "report", "bench", "audit", "pack", "export", "sync"]
 MOST = 16  # modules of a room
 
 
