@@ -50,7 +50,9 @@ def show(words: list[str], multirun: bool) -> None:
 
 def chosen(wanted: Plan) -> Job:
     """The one run that is meant; raises ValueError where there are several, or not the one that is named."""
-    jobs = {job.planned.run.id: job for job in reversed(wanted.jobs)}
+    jobs: dict[str, Job] = {}
+    for job in wanted.jobs:
+        jobs.setdefault(job.planned.run.id, job)
     named = wanted.taken.run
     if named in jobs:
         return jobs[named]
