@@ -27,7 +27,7 @@ from ablation.command.sweep import ELSEWHERE, Incomplete
 from ablation.door import fail, in_utf8, register
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
-from ablation.runs.records import Record, record_path
+from ablation.runs.records import Record, record_path, weights_path
 from ablation.runs.states import Busy, forgive, held, leave_reason
 from ablation.theory.cost import cost
 
@@ -96,11 +96,13 @@ def _train_and_tell(entry: Planned, where: Execution) -> None:
         print("another command is training it: waiting for its record", flush=True)
     with Progress([entry], where):
         record = execute(entry, where, wait=True)
-    print(result(entry, record, str(record_path(where.runs, entry.run.id))))
+    weights = str(weights_path(where.runs, entry.run.id)) if where.keep_weights else ""
+    print(result(entry, record, str(record_path(where.runs, entry.run.id)), weights))
 
 
-def result(entry: Planned, record: Record, path: str) -> str:
-    """The readable result of one run."""
+def result(entry: Planned, record: Record, path: str, weights: str = "") -> str:
+    """The readable result of one run; path, weights: where its record lies, and its weights if it has
+    them."""
     network, real = entry.run.network, entry.point.realised
     budget = (
         ""
@@ -127,6 +129,7 @@ def result(entry: Planned, record: Record, path: str) -> str:
         "seconds": f"{record.seconds:.1f} training, {record.total_seconds:.1f} in all",
         "images/s": f"{record.images_per_second:,.0f}",
         "record": path,
+        **({"weights": weights} if weights else {}),
         "next": next_command(entry),
     }
     return "\n".join([entry.label, *(f"  {name:<13} {value}" for name, value in rows.items())])

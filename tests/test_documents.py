@@ -29,7 +29,7 @@ TARGETS = {
     for word in line.split()
 } | set(STUDIES)
 VARIABLES = set(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE))
-DOORS = ("run", "plan", "status", "report", "bench", "audit", "pack", "sync")
+DOORS = ("run", "plan", "status", "report", "bench", "audit", "pack", "export", "sync")
 # Not ours to check.
 OTHERS = (
     ".",

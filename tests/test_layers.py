@@ -23,7 +23,10 @@ PACKAGE = ROOT / "ablation"
 ROOMS = ["theory", "runs", "images", "train", "judge", "command", "measure", "show"]
 # And of those not from these, which know nothing of each other.
 APART = [("judge", "train"), ("show", "measure")]
-DOORS = ["run", "plan", "status", "report", "bench", "audit", "pack", "sync", "recommend"]
+DOORS = [
+    *("run", "plan", "status", "report", "recommend", "export"),
+    *("bench", "audit", "pack", "sync"),
+]
 MOST = 16  # modules of a room
 
 

@@ -159,8 +159,8 @@ class Conditions:
 # Settings that are no field of a frozen value of ours, by type.
 SETTINGS: Mapping[str, Any] = {
     **dict.fromkeys(("size", "cost", "equal", "format", "setting"), str),
-    **dict.fromkeys(("runs", "results", "cache", "expect"), str | None),
-    **{"accelerator": str, "evaluate": bool},
+    **dict.fromkeys(("runs", "results", "cache", "expect", "to", "run"), str | None),
+    **{"accelerator": str, "evaluate": bool, "onnx": bool},
     **{"wandb": Mapping, "wandb.mode": str, "wandb.project": str},
     **{"bench": Mapping, "bench.rounds": int | None, "bench.seconds": float, "bench.again": bool},
     **{"study": Mapping, "study.name": str | None, "study.question": str, "study.claim": str},

@@ -17,7 +17,7 @@ IMPLIED = (
 # The default baseline and recipe were made for the default images; others get these.
 DEFAULT_IMAGES = "stripes"
 OF_OTHER_IMAGES = (("baseline", "mini"), ("recipe", "short"))
-PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache")
+PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache", "to", "run")
 GROUPS = ("study", "recipe", "data", "scaling", "baseline")
 # What Hydra reads as a number, a list and the like.
 NO_NAME = re.compile(r"[-+]?(\d[\d_.]*(e[-+]?\d+)?|inf|nan)|true|false|null|\[.*\]|\{.*\}", re.I)

@@ -38,6 +38,7 @@ from ablation.runs.config import Data, Execution
 from ablation.runs.records import read_records
 from ablation.theory.scaling import triples
 
+OF_EXPORT = ("to", "run", "onnx")  # settings of that door alone
 # Whose difference needs no word of its own in a table.
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
 MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
@@ -67,6 +68,22 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What ablation.export is asked for: the folder to write, the id of one of the planned runs, None where
+    there is one alone, and whether as ONNX, too."""
+
+    to: str | None = None
+    run: str | None = None
+    onnx: bool = False
+
+    def refuse(self) -> None:
+        """Raises ValueError where anything is asked for, of a command that takes nothing away."""
+        asked = [f"{name}={value}" for name, value in vars(self).items() if value]
+        if asked:
+            raise ValueError(f"{asked[0]}: only ablation.export has a use for this; leave it out")
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything a command asked for. name: the study's, or `sweep`; question: the study's. command: the
     overrides as typed. interactive: whether its page has the chart, whose library takes 0.8 MB.
@@ -74,7 +91,8 @@ class Plan:
     after: the overrides of studies whose records this one follows from. search: whether it is a grid search,
     whose arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and
     are judged by themselves. claim: the one that answers the question (ANSWERS), "" for the first.
-    expected: what the study says of its findings beforehand (ablation.judge.expected).
+    expected: what the study says of its findings beforehand (ablation.judge.expected). taken: what is to
+    leave the tool.
     """
 
     name: str
@@ -90,6 +108,7 @@ class Plan:
     confirm: tuple[int, ...] = ()
     claim: str = ""
     expected: tuple[Mapping[str, Any], ...] = ()
+    taken: Taken = Taken()
 
     @property
     def planned(self) -> list[Planned]:
@@ -146,7 +165,13 @@ def plan(overrides: Sequence[str]) -> Plan:
         confirm=tuple(study.study["confirm"]) if study else (),
         claim=study.study["claim"] if study else "",
         expected=_expected(study.study) if study else (),
+        taken=taken(cfg),
     )
+
+
+def taken(cfg: DictConfig) -> Taken:
+    """What a composed configuration says of ablation.export."""
+    return Taken(cfg.to, None if cfg.run is None else str(cfg.run), cfg.onnx)
 
 
 def _study_name(cfg: DictConfig) -> str:
@@ -183,6 +208,7 @@ def single(cfg: DictConfig) -> tuple[Planned, str]:
     """The one run of a composed configuration, whatever study it belongs to, and what was found of its
     images."""
     check(cfg)
+    taken(cfg).refuse()
     seed = typed("seed", cfg.seed, int)
     shared = conditions(cfg)
     [planned] = shared.runs([scaling_arm(cfg, cfg.phi)], [seed])
@@ -244,7 +270,8 @@ def _jobs(
 
 def _given_by_a_job(override: str) -> bool:
     """Whether a job says this itself, or has no use for it."""
-    return key_of(override) in ("format", "size", *SET_BY_STUDY) or override.startswith("scaling.")
+    said_anew = ("format", "size", *OF_EXPORT, *SET_BY_STUDY)
+    return key_of(override) in said_anew or override.startswith("scaling.")
 
 
 def _own_overrides(entry: Planned) -> tuple[str, ...]:

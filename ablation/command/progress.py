@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
+from ablation.runs.records import weights_path
 from ablation.runs.states import State, state
 
 if TYPE_CHECKING:  # rich, only where there is a terminal
@@ -71,7 +72,7 @@ class Progress:
                 ending = "" if now.name == "done" else f"  {now.name}"
                 self._say(
                     f"{where} accuracy {accuracy(now):6.1%}{ending}  {now.record.seconds:5.0f} s  "
-                    f"{self._left()}"
+                    f"{self._weights(entry)}{self._left()}"
                 )
             elif now.name == "failed" and before.name != "failed":
                 self._say(f"{where} failed: {now.reason}")
@@ -90,6 +91,12 @@ class Progress:
             self.live.console.print(line, markup=False, soft_wrap=True)
         else:
             print(line, file=self.out, flush=True)
+
+    def _weights(self, entry: Planned) -> str:
+        """Where they lie, if they are kept."""
+        if not self.execution.keep_weights:
+            return ""
+        return f"{weights_path(self.execution.runs, entry.run.id)}  "
 
     def _left(self) -> str:
         self.at_once = max(self.at_once, sum(now.name == "running" for now in self.states.values()))

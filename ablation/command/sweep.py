@@ -85,6 +85,7 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     stage after stage. Raises Incomplete after everything that could be done is done.
     """
     wanted = plan(words)
+    wanted.taken.refuse()
     if wanted.execution.devices > 1:
         way_out = (
             "split a single run (no -m, no study=), or drop devices= and let the launcher run several side "

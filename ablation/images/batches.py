@@ -91,6 +91,11 @@ def _mirrored(places: Tensor, side: int) -> Tensor:
     return torch.where(places >= side, 2 * (side - 1) - places, places)
 
 
+def standard() -> dict[str, list[float]]:
+    """What images are standardised by, in plain values: mean and deviation of each channel, of 1."""
+    return {"mean": list(MEAN), "deviation": list(STD)}
+
+
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) to float (N, 3, H, W) in channels_last memory, standardised by ImageNet's mean and
     deviation."""

@@ -95,6 +95,22 @@ def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
     return cache / f"{slug(Path(data.name).name)[:40]}-{digest(source)}", source
 
 
+def about(data: Data, cache: Path) -> dict[str, Any]:
+    """What was written down of images when they were decoded; empty where they are not decoded here."""
+    path = _place(data, cache)[0] / "about.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def images_of(data: Data, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What whoever uses a network has to know of its images, of which this is `about`: the names of classes
+    in the order of labels, None where the data have none, and what is black and white in images of more than
+    8 bits, where there are such."""
+    made = embedded(data)
+    names = list(made.NAMES) if made else about.get("classes", [])
+    levels = {"levels": about["levels"]} if "levels" in about else {}
+    return {"classes": names if len(names) == data.classes else None} | levels
+
+
 def decoded(data: Data, cache: Path) -> Path:
     """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
     *-labels.npy, about.json.

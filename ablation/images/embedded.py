@@ -1,6 +1,6 @@
 """The image sets that the project makes itself, by the name that data= takes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ class Embedded(Protocol):
 
     VERSION: int  # of its generator; raised when the same seed would give other images
     CLASSES: int
+    NAMES: Sequence[str]  # of the classes
     SIDE: int  # native pixels
     SIZES: Mapping[str, int]  # images of each split
     # Of images, which take turns: image i is of the kind i modulo their number.

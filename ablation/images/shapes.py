@@ -18,6 +18,7 @@ VERSION = 1  # raise when the same seed would give other images
 HARMONICS = (2, 3, 5)
 TEXTURES = ("stripes", "checks", "rings", "grid")
 CLASSES = len(HARMONICS) * len(TEXTURES)
+NAMES = tuple(f"{harmonic} lobes, {texture}" for harmonic in HARMONICS for texture in TEXTURES)
 SIDE = 96  # native pixels
 SIZES = {"train": 6000, "evaluation": 3000}
 KINDS = ("an object on clutter",)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ablation.images.cache import choose, decoded
+from ablation.images.cache import choose, decoded, images_of
 from ablation.runs.answers import images_key
 from ablation.runs.config import Data
 
@@ -103,14 +104,15 @@ class Streamed:
 @dataclass(frozen=True)
 class Splits:
     """train; validation, held out of train for every choice; evaluation, None unless asked for. digest: of
-    the decoded source; keys: which images of it a split that is
-    measured whole holds, by its name."""
+    the decoded source; keys: which images of it a split that is measured whole holds, by its name. told:
+    names of classes and the like (see cache.images_of)."""
 
     train: Images | Streamed
     validation: Images | Streamed
     evaluation: Images | Streamed | None
     digest: str
     keys: Mapping[str, str]
+    told: Mapping[str, Any]
 
 
 def load(
@@ -149,7 +151,8 @@ def load(
     measured = [name for name in chosen if name != "train"]
     keys = {name: images_key(about["digest"], chosen[name][1]) for name in measured}
     evaluation = splits.get("evaluation")
-    return Splits(splits["train"], splits["validation"], evaluation, about["digest"], keys)
+    told = images_of(data, about)
+    return Splits(splits["train"], splits["validation"], evaluation, about["digest"], keys, told)
 
 
 def _labels(data: Data, folder: Path, source: str, rows: np.ndarray) -> Tensor:

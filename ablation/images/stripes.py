@@ -28,6 +28,8 @@ from ablation.images.chunks import in_chunks
 
 VERSION = 3  # raise when the same seed would give other images; it is part of the data's identity
 CLASSES = 6
+# By the direction across the stripes.
+NAMES = tuple(f"{180 * number // CLASSES} degrees" for number in range(CLASSES))
 SIDE = 96  # native pixels
 SIZES = {"train": 18_000, "evaluation": 3000}
 CHUNK = 144  # images with a generator of their own: as many of each kind, and in it of each class

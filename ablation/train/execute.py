@@ -23,7 +23,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from ablation.images.batches import Batches
+from ablation.images.batches import Batches, standard
 from ablation.images.cache import check_digest
 from ablation.images.splits import Splits, load
 from ablation.runs.answers import packed
@@ -137,6 +137,7 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
         "evaluate": run.evaluate,
     }
     tracker = Tracker(planned, execution, config | {"seed": run.seed, "cost": planned.arm.cost})
+    config["images"] = {**splits.told, **standard()}
     record = None
     try:
         with _memory_in_words(run):

@@ -1,6 +1,7 @@
 """The module built from a network: one torch layer for each convolution spec, and a forward that reads like
 the paper."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -10,6 +11,19 @@ from torch import Tensor, nn
 from ablation.runs.config import Run
 from ablation.theory.blocks import Block, Convolution
 from ablation.theory.network import Network
+from ablation.train.operators import (
+    Basic,
+    Bottleneck,
+    ConvNeXt,
+    FusedMBConv,
+    LayerNorm,
+    LayerScale,
+    MBConv,
+    Separable,
+    SqueezeExcite,
+    StochasticDepth,
+    conv,
+)
 
 # In place where the backward pass needs only the output: SiLU needs its input and would copy it first.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -22,174 +36,6 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "hard-sigmoid": nn.Hardsigmoid,
 }
-
-
-class StochasticDepth(nn.Module):
-    """Drop a sample's residual branch with probability `rate` in training, scale the others by 1 / (1 - rate)
-    (Huang et al. 2016)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(
-            1 - self.rate
-        )
-        return x * keep / (1 - self.rate)
-
-
-class SqueezeExcite(nn.Module):
-    """Scale each channel by a gate computed from the mean of all channels (Hu et al. 2018)."""
-
-    def __init__(self, reduce: nn.Module, gate: nn.Module) -> None:
-        super().__init__()
-        self.reduce, self.gate = reduce, gate
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        squeezed = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-        return x * self.gate(self.reduce(squeezed))
-
-
-class LayerNorm(nn.LayerNorm):
-    """Over the channels of each pixel."""
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class LayerScale(nn.Module):
-    """A learned factor for each channel, small at first (Touvron et al. 2021; 1e-6 as in ConvNeXt)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
-
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        return x * self.gamma[:, None, None]
-
-
-class Separable(nn.Module):
-    """Depthwise-separable convolution: depthwise, pointwise (Howard et al. 2017)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.depthwise = layers["depthwise"]
-        self.pointwise = layers["pointwise"]
-
-    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise(self.depthwise(x))
-
-
-class MBConv(nn.Module):
-    """Mobile inverted bottleneck: expand, depthwise, squeeze-excite, project, skip (Sandler et al. 2018)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.expand = layers.get("expand", nn.Identity())
-        self.depthwise = layers["depthwise"]
-        self.excite = excite_of(layers)
-        self.project = layers["project"]
-        self.drop = StochasticDepth(drop_rate)
-        self.skip = block.skip
-
-    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.excite(self.depthwise(self.expand(x))))
-        return x + self.drop(y) if self.skip else y
-
-
-class FusedMBConv(nn.Module):
-    """Fused inverted bottleneck: spatial, project, skip (Tan & Le 2021)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.spatial = layers["spatial"]
-        self.project = layers.get("project", nn.Identity())
-        self.drop = StochasticDepth(drop_rate)
-        self.skip = block.skip
-
-    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.spatial(x))
-        return x + self.drop(y) if self.skip else y
-
-
-class Bottleneck(nn.Module):
-    """Residual bottleneck: reduce, spatial, squeeze-excite, expand; the shortcut is added before the last
-    activation (He et al. 2016)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.shortcut = layers.get("shortcut", nn.Identity())
-        self.reduce = layers["reduce"]
-        self.spatial = layers["spatial"]
-        self.excite = excite_of(layers)
-        self.expand = layers["expand"]
-        self.drop = StochasticDepth(drop_rate)
-        self.activation = ACTIVATIONS[block.activation]()
-
-    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.expand(self.excite(self.spatial(self.reduce(x))))
-        return self.activation(self.shortcut(x) + self.drop(y))
-
-
-class Basic(nn.Module):
-    """Residual block of two spatial convolutions; the shortcut is added before the last activation (He et al.
-    2016)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.shortcut = layers.get("shortcut", nn.Identity())
-        self.first = layers["first"]
-        self.second = layers["second"]
-        self.drop = StochasticDepth(drop_rate)
-        self.activation = ACTIVATIONS[block.activation]()
-
-    # (N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.second(self.first(x))
-        return self.activation(self.shortcut(x) + self.drop(y))
-
-
-class ConvNeXt(nn.Module):
-    """ConvNeXt block: depthwise, expand, project, skip, where the shape changes after a downsampling layer
-    (Liu et al. 2022)."""
-
-    def __init__(
-        self, block: Block, network: Network, norm_momentum: float, drop_rate: float
-    ) -> None:
-        super().__init__()
-        layers = layers_of(block, network, norm_momentum)
-        self.downsample = layers.get("downsample", nn.Identity())
-        self.depthwise = layers["depthwise"]
-        self.expand = layers["expand"]
-        self.project = layers["project"]
-        self.drop = StochasticDepth(drop_rate)
-
-    # (N, C, H, W) -> (N, C', floor(H / stride), floor(W / stride)).
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.downsample(x)
-        return x + self.drop(self.project(self.expand(self.depthwise(x))))
 
 
 OPERATORS: Mapping[str, type[nn.Module]] = {
@@ -219,9 +65,7 @@ class ConvNet(nn.Module):
         self.network = network
         blocks = network.blocks()
         head = network.head_convolution()
-        # Stochastic depth grows linearly with the index, as released: the first block is never dropped, the
-        # last with rate (n - 1) / n.
-        rates = [drop_path * index / len(blocks) for index in range(len(blocks))]
+        rates = drop_rates(network, drop_path)
         self.stem = convolution(network.stem_convolution(), network, norm_momentum)
         self.pool = (
             nn.MaxPool2d(3, network.stem_pool, padding=1)
@@ -230,7 +74,7 @@ class ConvNet(nn.Module):
         )
         self.blocks = nn.Sequential(
             *(
-                OPERATORS[block.operator](block, network, norm_momentum, rate)
+                operator(block, network, norm_momentum, rate)
                 for block, rate in zip(blocks, rates, strict=True)
             )
         )
@@ -270,9 +114,35 @@ def net_of(run: Run) -> ConvNet:
     return net.to(memory_format=torch.channels_last) if recipe.channels_last else net
 
 
+def drop_rates(network: Network, drop_path: float) -> list[float]:
+    """Of stochastic depth in each block: it grows linearly with the index, as released: the first block is
+    never dropped, the last with rate (n - 1) / n."""
+    count = sum(network.layers)
+    return [drop_path * index / count for index in range(count)]
+
+
+def operator(block: Block, network: Network, norm_momentum: float, drop_rate: float) -> nn.Module:
+    """The module of a block: layers by the names of its convolutions; one that it lacks passes its input
+    on."""
+    layers = layers_of(block, network, norm_momentum)
+    kind = OPERATORS[block.operator]
+    parts = layers | {
+        "excite": excite_of(layers),
+        "drop": StochasticDepth(drop_rate),
+        "activation": activation_of(block.activation),
+        "skip": block.skip,
+    }
+    return kind(**{name: parts.get(name, nn.Identity()) for name in arguments(kind)})
+
+
+def arguments(kind: type[nn.Module]) -> tuple[str, ...]:
+    """What an operator is made of: convolutions by the names of their specs, and how it adds its input."""
+    return tuple(inspect.signature(kind).parameters)
+
+
 def layers_of(block: Block, network: Network, norm_momentum: float) -> dict[str, nn.Module]:
     """The torch layers of a block's convolutions by name."""
-    return {conv.name: convolution(conv, network, norm_momentum) for conv in block.convolutions}
+    return {spec.name: convolution(spec, network, norm_momentum) for spec in block.convolutions}
 
 
 def excite_of(layers: Mapping[str, nn.Module]) -> nn.Module:
@@ -282,35 +152,34 @@ def excite_of(layers: Mapping[str, nn.Module]) -> nn.Module:
     return SqueezeExcite(layers["squeeze"], layers["gate"])
 
 
-def convolution(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
-    """The torch layers of one spec in their order: convolution, norm, activation, layer scale, those that it
-    has."""
-    layers: list[nn.Module] = [
-        nn.Conv2d(
-            conv.inputs,
-            conv.outputs,
-            conv.kernel,
-            conv.stride,
-            padding=conv.padding,
-            groups=conv.groups,
-            bias=conv.bias,
-        )
-    ]
-    if conv.norm:
-        place = 0 if conv.norm_first else 1
-        layers.insert(place, norm_of(conv, network, norm_momentum))
-    if conv.activation:
-        layers.append(ACTIVATIONS[conv.activation]())
-    if conv.layer_scale:
-        layers.append(LayerScale(conv.outputs))
-    return nn.Sequential(*layers)
+def activation_of(name: str) -> nn.Module | None:
+    """An activation by its name; None for none."""
+    return ACTIVATIONS[name]() if name else None
 
 
-def norm_of(conv: Convolution, network: Network, norm_momentum: float) -> nn.Module:
+def convolution(spec: Convolution, network: Network, norm_momentum: float) -> nn.Sequential:
+    """The torch layers of one spec."""
+    norm = norm_of(spec, network, norm_momentum) if spec.norm else None
+    return conv(
+        spec.inputs,
+        spec.outputs,
+        spec.kernel,
+        spec.stride,
+        spec.padding,
+        spec.groups,
+        spec.bias,
+        before=norm if spec.norm_first else None,
+        norm=None if spec.norm_first else norm,
+        activation=activation_of(spec.activation),
+        scale=LayerScale(spec.outputs) if spec.layer_scale else None,
+    )
+
+
+def norm_of(spec: Convolution, network: Network, norm_momentum: float) -> nn.Module:
     """The norm of one spec."""
-    if conv.norm == "layer":
-        return LayerNorm(conv.normed, eps=network.norm_epsilon)
-    return nn.BatchNorm2d(conv.normed, eps=network.norm_epsilon, momentum=norm_momentum)
+    if spec.norm == "layer":
+        return LayerNorm(spec.normed, eps=network.norm_epsilon)
+    return nn.BatchNorm2d(spec.normed, eps=network.norm_epsilon, momentum=norm_momentum)
 
 
 def fully_connected(layer: Convolution, network: Network) -> nn.Module:

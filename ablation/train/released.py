@@ -1,14 +1,15 @@
-"""Released weights: state dicts of timm and torchvision loaded into this project's module.
+"""Released weights: state dicts of timm and torchvision loaded into this project's module, and its tensors
+into theirs.
 
 A state dict says neither how its convolutions pad nor the epsilon of its norms, so weights are named by
-library and architecture: `network_of` gives the network that they fit and `load` puts them into its module.
-To normalise images as that library does is left to the caller.
+library and architecture: `network_of` gives the network that they fit, `load` puts them into its module, and
+`give` puts ours into theirs. To normalise images as that library does is left to the caller.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablation.theory.baselines import B0, BASELINES, MOBILENET_V1, MOBILENET_V2, Baseline
 from ablation.theory.families import LITES
@@ -134,6 +135,25 @@ def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
             if given in state
         }
     )
+
+
+def give(net: ConvNet, module: nn.Module, name: str) -> None:
+    """The other way round: put the tensors of `net` into the library's own module of `library/architecture`,
+    made with as many classes, and give its norms the epsilon that `net` was trained with.
+
+    Raises ValueError as `load` does; then `module` is as it was.
+    """
+    architecture, epsilon = _architecture(name), net.network.norm_epsilon
+    _check_network(net.network, replace(architecture.network, norm_epsilon=epsilon), name)
+    ours, theirs = net.state_dict(), module.state_dict()
+    names = _names(net, architecture.naming)
+    _check_tensors(ours, theirs, names, name)
+    module.load_state_dict(
+        {given: ours[tensor].reshape(theirs[given].shape) for tensor, given in names.items()}
+    )
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm):
+            layer.eps = epsilon
 
 
 def _architecture(name: str) -> Architecture:

@@ -4,6 +4,7 @@ an environment of its own."""
 import importlib.util
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.theory.cost import cost
 from ablation.train.model import ConvNet
-from ablation.train.released import ARCHITECTURES, load, network_of
+from ablation.train.released import ARCHITECTURES, give, load, network_of
 
 LIBRARIES = ("timm", "torchvision")
 if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
@@ -66,6 +67,22 @@ def test_logits_are_the_librarys_own(name: str) -> None:
     images = torch.randn(2, 3, 97, 97).double()  # odd, so that every stride meets an odd side
     with torch.no_grad():
         ours, expected = net.double()(images), module.double()(images)
+    spread = expected.std()
+    assert spread > 1e-3
+    torch.testing.assert_close(ours / spread, expected / spread, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_librarys_module_takes_our_weights_and_epsilon(name: str) -> None:
+    module = module_of(name).eval()
+    own = ConvNet(replace(network_of(name), norm_epsilon=2e-3))
+    source = ConvNet(network_of(name))
+    load(source, theirs(name).state_dict(), name)
+    own.load_state_dict(source.state_dict())
+    give(own, module, name)
+    images = torch.randn(2, 3, 97, 97).double()
+    with torch.no_grad():
+        ours, expected = own.eval().double()(images), module.double()(images)
     spread = expected.std()
     assert spread > 1e-3
     torch.testing.assert_close(ours / spread, expected / spread, atol=1e-9, rtol=0)
