@@ -99,8 +99,8 @@ bench-networks: $(INSTALLED) ## time and memory of a step of each network of a s
 audit: $(INSTALLED) ## the paper's printed costs against counted ones, and what follows
 	$(BIN)/python -m ablation.audit
 
-test: $(INSTALLED) ## the test suite
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## the test suite, side by side on four cores at most (PYTEST_ADDOPTS adds options, as -n0: one after the other)
+	PYTEST_ADDOPTS="--numprocesses=logical --maxprocesses=4 --dist=worksteal $$PYTEST_ADDOPTS" $(BIN)/python -m pytest
 
 oracle: $(ORACLE)/.installed ## logits with converted weights against timm's and torchvision's own modules (an environment of its own, a minute)
 	$(ORACLE)/bin/python -m pytest tests/oracle

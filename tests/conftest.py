@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; before torch is imported
 ROOT = Path(__file__).parents[1]
 TINY = (
     "recipe.epochs=2",

@@ -52,10 +52,14 @@ def _until_it_catches(pid: int, number: signal.Signals) -> None:
         time.sleep(0.01)
 
 
-def test_a_sweep_that_is_stopped_as_a_terminal_does_it_shows_no_traceback(tmp_path: Path) -> None:
-    words = ["-m", "phi=0,1", "seed=0,1", f"runs={tmp_path}", *TINY, "wandb.mode=disabled"]
-    process = start("ablation.run", *words, stdout=subprocess.DEVNULL)
-    time.sleep(3)  # its processes are just being started
+def test_a_sweep_that_is_stopped_as_a_terminal_does_it_shows_no_traceback(
+    tmp_path: Path, cache: Path
+) -> None:
+    folders = [f"runs={tmp_path}", f"cache={cache}"]
+    words = ["-m", "phi=0,1", "seed=0,1", *folders, *TINY, "wandb.mode=disabled"]
+    process = start("ablation.run", *words, stdout=subprocess.PIPE)
+    assert process.stdout and "4 to train" in process.stdout.readline()
+    time.sleep(0.5)  # its processes are just being started
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -77,9 +81,10 @@ def test_a_sweep_that_is_stopped_as_a_terminal_does_it_shows_no_traceback(tmp_pa
     ],
 )
 def test_what_nobody_reads_is_trained_all_the_same(
-    shell: str, status: int, said: str, tmp_path: Path
+    shell: str, status: int, said: str, tmp_path: Path, cache: Path
 ) -> None:
-    words = f"{sys.executable} -W ignore -m ablation.run runs={tmp_path} {' '.join(TINY)}"
+    folders = f"runs={tmp_path} cache={cache}"
+    words = f"{sys.executable} -W ignore -m ablation.run {folders} {' '.join(TINY)}"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", shell.format(f"{words} wandb.mode=disabled")],
         cwd=ROOT,
@@ -108,10 +113,16 @@ def test_a_report_whose_reader_leaves_writes_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
-        {"HOME": "/nonexistent"},
-        {"TERM": "", "COLUMNS": "1"},
         {
+            "LC_ALL": "C",
+            "PYTHONCOERCECLOCALE": "0",
+            "PYTHONUTF8": "0",
+            "PYTHONIOENCODING": "ascii",
+            "TERM": "",
+            "COLUMNS": "1",
+        },
+        {
+            "HOME": "/dev/null",  # where nobody, root neither, can make a folder
             "RANK": "3",
             "LOCAL_RANK": "3",
             "WORLD_SIZE": "4",
@@ -120,8 +131,11 @@ def test_a_report_whose_reader_leaves_writes_its_files(tmp_path: Path) -> None:
         },
     ],
 )
-def test_an_odd_environment_changes_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    words = ["ablation.run", f"runs={tmp_path}", *TINY, "wandb.mode=disabled"]
+def test_an_odd_environment_changes_nothing(
+    environment: dict[str, str], tmp_path: Path, cache: Path
+) -> None:
+    folders = [f"runs={tmp_path}", f"cache={cache}"]
+    words = ["ablation.run", *folders, *TINY, "wandb.mode=disabled"]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", *words],
         cwd=ROOT,
