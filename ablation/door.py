@@ -49,6 +49,8 @@ def register() -> None:
     for name in BASELINES:
         store.store(group="baseline", name=name, node={"name": name})
     store.store(group="baseline", name="file", node={"name": "file", "path": None})
+    asked = {"factory": None, "pixels": None, "step": 1 / 32, "step_pixels": 2}
+    store.store(group="baseline", name="factory", node={"name": "factory", **asked})
     store.store(
         group="hydra/sweeper",
         name="ablation",

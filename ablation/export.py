@@ -15,6 +15,7 @@ from ablation.command.planning import OF_EXPORT, Job, Plan, plan
 from ablation.door import door
 from ablation.runs.config import Execution, Run
 from ablation.runs.records import read_record, weights_path
+from ablation.theory.own import Own
 
 SHOWN = 3  # runs that are named where one has to be picked
 
@@ -26,6 +27,11 @@ def show(words: list[str], multirun: bool) -> None:
         raise ValueError("to= is not set: say which folder to write, to=FOLDER")
     job = chosen(wanted)
     entry, execution = job.planned, wanted.execution
+    if isinstance(entry.run.network, Own):
+        raise ValueError(
+            f"baseline.factory={entry.run.network.factory}: its module is a file of yours already; its "
+            f"weights are {weights_path(execution.runs, entry.run.id)}, where keep_weights=true has kept them"
+        )
     record = read_record(execution.runs, entry.run)
     if record and record.status == "diverged":
         raise ValueError(

@@ -27,6 +27,9 @@ TINY = (
 FILES = dict(
     re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
 )
+FILES |= re.findall(
+    r"```python\n# (\S+\.py)\n(.*?)```", (ROOT / "docs" / "bring.md").read_text(), re.S
+)
 SMALL = {"train": 300, "evaluation": 100}
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from ablation.runs.states import leave_reason
 from ablation.theory.baselines import BASELINES
 from tests.conftest import ROOT, TINY
 from tests.test_documents import STUDIES
+from tests.test_faults import command
 
 Door = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -41,7 +43,7 @@ def test_help_is_short_and_names_what_people_need(door: Door) -> None:
     assert len(shown.splitlines()) < 45
     choices = dict(re.findall(r"^(\w+): (.*)$", shown, re.M))
     assert choices["study"].split(", ") == studies()
-    assert choices["baseline"].split(", ") == sorted([*BASELINES, "file"])
+    assert choices["baseline"].split(", ") == sorted([*BASELINES, "factory", "file"])
     assert {"compound", "fitted", "published"} <= set(choices["scaling"].split(", "))
     assert {"shapes", "custom"} <= set(choices["data"].split(", ")) and {"short", "paper"} <= set(
         choices["recipe"].split(", ")
@@ -154,9 +156,9 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(
 def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path: Path) -> None:
     """The wider run's folder is a file, so its record cannot be written."""
     words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
-    rows = json.loads(door("plan", *words, "format=json").stdout)
+    rows = planned(*words[1:])
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / rows[1]["run_id"]).write_text("in the way")
+    (tmp_path / "runs" / str(rows[1]["run_id"])).write_text("in the way")
     done = door("run", *words, check=False)
     assert done.returncode == 1
     head, missing, way_out = done.stderr.splitlines()
@@ -169,7 +171,7 @@ def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path:
         "what is done is kept; this trains the rest: python -m ablation.run -m cost=matched scaling=width "
         "phi=0,1"
     )
-    assert (tmp_path / "runs" / rows[0]["run_id"] / "record.json").exists()
+    assert (tmp_path / "runs" / str(rows[0]["run_id"]) / "record.json").exists()
 
 
 def test_plan_gives_the_promised_fields(door: Door) -> None:
@@ -326,12 +328,29 @@ def test_the_quick_study_is_the_union_of_the_four_sweeps() -> None:
     assert len(quick) == 27
 
 
-def test_status_shows_the_state_of_every_run(door: Door, tmp_path: Path) -> None:
-    words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
-    rows = json.loads(door("plan", *words, "format=json").stdout)
-    door("run", "cost=matched", "scaling=width", "phi=1", *TINY)
-    leave_reason(tmp_path / "runs", rows[0]["run_id"], "no luck")
-    shown = door("status", *words).stdout
+TWO = ("-m", "cost=matched", "scaling=width", "phi=0,1", *TINY)
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of records of TWO where only the wider network is trained."""
+    runs = tmp_path_factory.mktemp("of_two")
+    words = ["cost=matched", "scaling=width", "phi=1", *TINY, f"runs={runs}", f"cache={cache}"]
+    ended = command(*words, "wandb.mode=disabled")
+    assert ended.status == 0, ended.err
+    return runs
+
+
+@pytest.fixture
+def one_of_two(of_two: Path, tmp_path: Path) -> Path:
+    """A copy of it where `door` looks."""
+    return Path(shutil.copytree(of_two, tmp_path / "runs"))
+
+
+def test_status_shows_the_state_of_every_run(door: Door, one_of_two: Path) -> None:
+    baseline = str(planned(*TWO[1:])[0]["run_id"])
+    leave_reason(one_of_two, baseline, "no luck")
+    shown = door("status", *TWO).stdout
     assert re.search(r"^baseline seed=0 +\w{12} +failed +no luck$", shown, re.M)
     assert re.search(
         r"^width phi=1 seed=0 +\w{12} +done +epoch 2 of 2 +[\d.]+% +\d+ s$", shown, re.M
@@ -339,16 +358,14 @@ def test_status_shows_the_state_of_every_run(door: Door, tmp_path: Path) -> None
     assert shown.splitlines()[-1] == "sweep: 2 runs, 1 failed, 1 done"
 
 
-def test_status_plan_and_report_only_look_at_records(door: Door, tmp_path: Path) -> None:
+def test_status_plan_and_report_only_look_at_records(door: Door, one_of_two: Path) -> None:
     """Nothing below runs= is made or changed, not even opened to write."""
-    words = ["-m", "cost=matched", "scaling=width", "phi=0,1", *TINY]
-    door("run", "cost=matched", "scaling=width", "phi=1", *TINY)
-    runs = tmp_path / "runs"
+    runs = one_of_two
     before = {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]}
     for path in before:
         path.chmod(path.stat().st_mode & ~0o222)
     for name in ("status", "plan", "report"):
-        door(name, *words)
+        door(name, *TWO)
     for path in before:
         path.chmod(path.stat().st_mode | 0o200)
     assert {path: path.stat().st_mtime_ns for path in [runs, *runs.rglob("*")]} == before

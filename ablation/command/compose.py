@@ -11,12 +11,14 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.errors import NotYet, one_line
+from ablation.command.own import own_baseline
 from ablation.images.survey import Survey, survey
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.checks import build, one_of, typed
 from ablation.runs.config import Data, Execution, Recipe, folder_of
 from ablation.theory.baselines import BASELINES, FINE, Baseline
 from ablation.theory.network import Network, Stage
+from ablation.theory.own import OwnBaseline
 from ablation.theory.scaling import PUBLISHED, RULES, Coefficients, Rounding, Rule
 
 
@@ -59,9 +61,11 @@ def _triple(file: Path) -> dict[str, float]:
         ) from error
 
 
-def _baseline(node: Mapping[str, Any]) -> Baseline:
-    """The baseline that a node names, or the user's own from the file at its path."""
-    one_of("baseline.name", node["name"], (*BASELINES, "file"))
+def _baseline(node: Mapping[str, Any], recipe: Recipe, cache: Path) -> Baseline | OwnBaseline:
+    """The baseline that a node names, or the user's own from the file at its path or from a function."""
+    one_of("baseline.name", node["name"], (*BASELINES, "file", "factory"))
+    if node["name"] == "factory":
+        return own_baseline(node, recipe, cache)
     if node["name"] != "file":
         return BASELINES[node["name"]]
     if not node["path"]:
@@ -134,7 +138,7 @@ def scaling_arm(cfg: DictConfig, phi: Any) -> Arm:
 class Conditions:
     """What all runs of one composed configuration have in common; see arms.expand."""
 
-    baseline: Baseline
+    baseline: Baseline | OwnBaseline
     recipe: Recipe
     data: Data
     evaluate: bool
@@ -241,7 +245,7 @@ def conditions(cfg: DictConfig) -> Conditions:
     found = _survey(cfg)
     _refuse_batch(recipe, found)
     return Conditions(
-        baseline=_baseline(cfg.baseline),
+        baseline=_baseline(cfg.baseline, recipe, folder_at(cfg, "cache")),
         recipe=recipe,
         data=found.data,
         evaluate=typed("evaluate", cfg.evaluate, bool),

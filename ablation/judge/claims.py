@@ -240,7 +240,7 @@ def sustained(scope: Scope) -> Asked:
     return Asked(questions, together={subject: range(len(questions))})
 
 
-def _built(scope: Scope, rule: str) -> set[tuple[str, str, int]]:
+def _built(scope: Scope, rule: str) -> set[tuple[str, str, int, int, int]]:
     """The networks that a rule builds."""
     return {arm.built for arm in scope.points(rule)}
 

@@ -74,7 +74,8 @@ def frame(
             row |= {
                 name: getattr(measured.get(step_key(entry.run)), name, math.nan) for name in ALONE
             }
-        rows.append(row | {"depths": str(row["depths"]), "widths": str(row["widths"])})
+        # Nothing of a network whose stages are not known.
+        rows.append(row | {name: str(row[name] or "") for name in ("depths", "widths")})
     table = pd.DataFrame(rows)
     _refuse_mixtures(table)
     return table

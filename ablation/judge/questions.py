@@ -67,9 +67,9 @@ class Entrant:
         return names_a_rule(self.rule) and self.angle > MOST_ANGLE
 
     @property
-    def built(self) -> tuple[str, str, int]:
-        """What tells one built network from another."""
-        return self.depths, self.widths, self.pixels
+    def built(self) -> tuple[str, str, int, int, int]:
+        """What tells one built network from another; of a function's the stages are not known."""
+        return self.depths, self.widths, self.pixels, self.macs, self.activations
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from ablation.command.planning import Plan
 from ablation.images.cache import Sizes, sizes
 from ablation.runs.config import Data, Execution, Run
 from ablation.runs.files import slug, write_json
-from ablation.theory.cost import cost, weight_count
+from ablation.theory.cost import cost
 from ablation.theory.network import Network
+from ablation.theory.own import Own
 
 EVALUATED = 125  # images in a batch whose forward pass is calibrated
 
@@ -70,19 +71,15 @@ class Calibration:
 
 
 @lru_cache(maxsize=65536)
-def work(network: Network, images: int) -> tuple[float, ...]:
+def work(network: Network | Own, images: int) -> tuple[float, ...]:
     """What the cost of a batch grows with: multiply-adds of its full and of its grouped convolutions,
     elements of its feature maps, and, whatever the batch, convolutions and parameters."""
-    convolutions = list(network.convolutions())
-    grouped = sum(
-        weight_count(conv) * conv.pixels_out**2 for conv in convolutions if conv.groups > 1
-    )
     counted = cost(network)
     return (
-        images * (counted.macs - grouped),
-        images * grouped,
+        images * (counted.macs - counted.grouped),
+        images * counted.grouped,
         images * counted.activations,
-        len(convolutions),
+        counted.products,
         counted.params,
     )
 

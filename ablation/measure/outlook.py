@@ -10,6 +10,7 @@ from ablation.measure.forecast import Forecast, wall_clock
 from ablation.runs.arms import Planned, pending, twins
 from ablation.runs.records import Record
 from ablation.theory.network import Network
+from ablation.theory.own import Own
 
 
 def rows(wanted: Plan, done: Mapping[str, Record]) -> list[dict[str, object]]:
@@ -151,7 +152,7 @@ def _deviation(wanted: Plan, done: Mapping[str, Record]) -> float:
 
 def _seeds_of_networks(planned: Sequence[Planned]) -> list[int]:
     """How many seeds each network has; arms that share it share its runs."""
-    seeds: dict[tuple[str, str, Network], set[int]] = {}
+    seeds: dict[tuple[str, str, Network | Own], set[int]] = {}
     for entry in planned:
         key = (entry.baseline, entry.setting, entry.run.network)
         seeds.setdefault(key, set()).add(entry.run.seed)

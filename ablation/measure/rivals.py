@@ -23,7 +23,7 @@ from ablation.measure.steps import Trial, seconds_of, seconds_per_call
 from ablation.runs.config import Execution, Run
 from ablation.train.devices import devices_of, settle
 from ablation.train.execute import quiet
-from ablation.train.model import ConvNet
+from ablation.train.model import module_of
 
 SIDE = 2048  # of the matrices: they fill no cache, and a product takes a second on one slow core
 
@@ -88,7 +88,7 @@ def usual_rate(
         )
         trainer.fit(
             Usual(
-                ConvNet(run.network),
+                module_of(run.network, recipe),
                 recipe.learning_rate,
                 recipe.momentum,
                 recipe.weight_decay,

@@ -11,6 +11,7 @@ from ablation.runs.records import Record
 from ablation.theory.baselines import Baseline
 from ablation.theory.cost import cost, training_flops
 from ablation.theory.matching import Point, matched, nominal
+from ablation.theory.own import OwnBaseline
 from ablation.theory.scaling import Coefficients, Rule
 
 
@@ -38,7 +39,7 @@ class Arm:
                 f"scaling.name={self.name}: that is how networks without a rule are called; choose another"
             )
 
-    def point(self, baseline: Baseline) -> Point:
+    def point(self, baseline: Baseline | OwnBaseline) -> Point:
         """The network this arm builds from `baseline`; raises ValueError where there is none."""
         if self.coefficients is not None:
             return nominal(baseline, self.coefficients)
@@ -85,7 +86,7 @@ class Planned:
     run: Run
     baseline: str
     setting: str = ""
-    origin: Baseline | None = None
+    origin: Baseline | OwnBaseline | None = None
 
     def scaled(self, times: float) -> "Planned":
         """What its rule builds at so many times the baseline's multiply-adds, counted; raises ValueError
@@ -143,7 +144,7 @@ class Planned:
 
 
 def expand(
-    baseline: Baseline,
+    baseline: Baseline | OwnBaseline,
     arms: Iterable[Arm],
     recipe: Recipe,
     data: Data,
@@ -159,7 +160,7 @@ def expand(
     no time to train.
     """
     one_of("equal", equal, ("epochs", "flops"))
-    baseline = replace(baseline, network=replace(baseline.network, classes=data.classes))
+    baseline = baseline.of(data.classes)
     planned = []
     for arm, point in [(arm, arm.point(baseline)) for arm in arms]:
         spent = (

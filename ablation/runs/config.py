@@ -16,6 +16,7 @@ from typing import Any
 
 from ablation.runs.checks import one_of, within
 from ablation.theory.network import Network
+from ablation.theory.own import Own
 
 # Raise by hand when a change alters results: older records then no longer count (tests/test_training.py holds
 # a reminder).
@@ -218,7 +219,7 @@ def names_and_sizes(path: str) -> str:
 class Run:
     """One training: the smallest thing with a record. evaluate=False never opens the evaluation split."""
 
-    network: Network
+    network: Network | Own
     recipe: Recipe
     data: Data
     seed: int
@@ -289,7 +290,8 @@ class Execution:
 
 
 def content(value: Any) -> Any:
-    """A frozen dataclass as plain values, leaving out fields at their default.
+    """A frozen dataclass as plain values, leaving out fields at their default, and those in which equal
+    values may differ.
 
     So a new setting whose default is what was done before keeps the id of every older record; a default that
     was released never changes.
@@ -299,7 +301,11 @@ def content(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
-    return {field.name: content(found) for field, found in fields if found != field.default}
+    return {
+        field.name: content(found)
+        for field, found in fields
+        if field.compare and found != field.default
+    }
 
 
 def digest(values: Any) -> str:

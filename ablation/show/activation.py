@@ -20,7 +20,7 @@ from ablation.runs.checks import first_line
 from ablation.runs.config import Data, Execution
 from ablation.runs.records import weights_path
 from ablation.train.checkpoints import read_weights
-from ablation.train.model import ConvNet
+from ablation.train.model import ConvNet, net_of
 
 log = logging.getLogger(__name__)
 EXAMPLES = 4  # images shown
@@ -66,11 +66,14 @@ def examples(data: Data, cache: Path, pixels: int, count: int = EXAMPLES) -> Ima
 
 
 def maps_of(planned: Planned, execution: Execution) -> Maps | None:
-    """The maps of a run whose weights were kept, None where they were not."""
+    """The maps of a run whose weights were kept, None where they were not, or where a function built the
+    network."""
     path = weights_path(execution.runs, planned.run.id)
     if not path.exists():
         return None
-    net = ConvNet(planned.run.network)
+    net = net_of(planned.run)
+    if not isinstance(net, ConvNet):  # nobody knows where its features are
+        return None
     try:
         net.load_state_dict(read_weights(path))
     except (ValueError, RuntimeError) as error:  # torch's, for those of another network

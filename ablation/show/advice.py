@@ -21,6 +21,7 @@ from ablation.runs.config import Run
 from ablation.show.results import Results
 from ablation.show.words import listed
 from ablation.theory.cost import cost
+from ablation.theory.own import Own
 from ablation.theory.scaling import RULES, SINGLE, Coefficients, Rule
 
 SHOWN = 10  # networks of a table
@@ -243,13 +244,16 @@ def text(advice: Advice) -> str:
 
 
 def stages(entry: Planned) -> str:
-    """Coefficients and stage table of a network."""
+    """Coefficients and stage table of a network, or the call of the user's function that builds it."""
     network, real = entry.run.network, entry.point.realised
     counted = cost(network)
     head = (
         f"d={real.depth:.3g} w={real.width:.3g} r={real.resolution:.3g}: {network.pixels} px, "
         f"{counted.macs:,} multiply-adds, {counted.params:,} parameters, {counted.activations:,} activations"
     )
+    if isinstance(network, Own):
+        call = f"depth={network.depth:g}, width={network.width:g}, pixels={network.pixels}"
+        return f"{head}\n{network.factory}({call}, classes={network.classes})"
     table = [
         {
             "operator": stage.operator,

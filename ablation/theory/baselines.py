@@ -1,20 +1,95 @@
 """Baselines: stage tables to scale from, each with its source and the rounding that belongs to it."""
 
-from dataclasses import dataclass
+import itertools
+import math
+from dataclasses import dataclass, replace
 
 from ablation.theory.blocks import Stage
 from ablation.theory.families import FAMILIES, resnet
-from ablation.theory.network import Network
-from ablation.theory.scaling import RELEASED, Rounding
+from ablation.theory.network import Network, scale
+from ablation.theory.scaling import RELEASED, Coefficients, Rounding
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A network to scale from and how its scaled coefficients are rounded."""
+    """A network to scale from and how its scaled coefficients are rounded; theory.own has the same of a
+    function of the user's."""
 
     name: str
     network: Network
     rounding: Rounding
+
+    def of(self, classes: int) -> "Baseline":
+        """The same for data of so many classes."""
+        return replace(self, network=replace(self.network, classes=classes))
+
+    def scaled(self, coefficients: Coefficients) -> Network:
+        """The network at these coefficients; raises ValueError where there is none."""
+        return scale(self.network, coefficients, self.rounding)
+
+    def realised(self, network: Network, width: float) -> Coefficients:
+        """Realised depth is blocks in total, of the stages that scale, and resolution pixels over the
+        baseline's; width is the multiplier, since rounded channels have no single ratio."""
+        scaled = sum(self.network.scaled_layers)
+        depth = sum(network.scaled_layers) / scaled if scaled else 1.0
+        return Coefficients(depth, width, network.pixels / self.network.pixels)
+
+    def depths(self, low: float, high: float) -> list[float]:
+        """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L
+        layers (ceil)."""
+        layers = self.network.scaled_layers
+        if not layers:
+            return [1.0]
+        if self.rounding.depth == "nearest":
+            total = sum(layers)
+            least = max(len(layers), math.floor(low * total))
+            return [blocks / total for blocks in range(least, math.ceil(high * total) + 1)]
+        found: set[float] = set()
+        for n in set(layers):
+            least = max(1, math.floor(low * n))
+            found |= {k / n for k in range(least, math.ceil(high * n) + 1)}
+        return sorted(found)
+
+    def widths(self, low: float, high: float, intended: float) -> list[float]:
+        """For each distinct set of channels the multiplier nearest to the intended width, of all that build
+        it."""
+        edges = [low, *sorted(self._channel_edges(low, high)), high]
+        return [_inside(a, b, intended) for a, b in itertools.pairwise(edges) if b > a]
+
+    def _channel_edges(self, low: float, high: float) -> set[float]:
+        """Multipliers at which some number of channels steps up; see round_channels: k steps last until k +
+        1/2 or k / floor."""
+        edges = set()
+        for channels, rounding in set(self.network.scaled_widths(self.rounding)):
+            per_step = channels / rounding.channels
+            for k in range(max(1, math.floor(low * per_step) - 1), math.ceil(high * per_step) + 2):
+                edge = min(k + 0.5, k / rounding.floor if rounding.floor else math.inf) / per_step
+                if low < edge < high:
+                    edges.add(edge)
+        return edges
+
+    @property
+    def pixels(self) -> int:
+        """Side of its input."""
+        return self.network.pixels
+
+    @property
+    def step_pixels(self) -> int:
+        """Between sides."""
+        return self.rounding.resolution
+
+    @property
+    def least_pixels(self) -> int:
+        """The smallest side, in whole steps, that its strides leave a pixel of."""
+        return -(-self.network.stride // self.step_pixels) * self.step_pixels
+
+
+def _inside(a: float, b: float, intended: float) -> float:
+    """The point of the interval nearest to the intended width; an edge belongs to one side only, so a hair
+    off it."""
+    width = min(max(intended, a), b)
+    hair = 1e-9 * (b - a)
+    return width if width == 1 else min(max(width, a + hair), b - hair)
 
 
 # For small networks: depth and pixels move in fine steps, so that a budget can be met.

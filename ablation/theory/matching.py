@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from ablation.theory.baselines import Baseline
 from ablation.theory.cost import cost
-from ablation.theory.network import Network, scale
+from ablation.theory.network import Network
+from ablation.theory.own import Own, OwnBaseline
 from ablation.theory.scaling import DIMENSIONS, LEAST, MOST, Coefficients, Rule, angle
 
 TOLERANCE = 0.05  # a matched network costs within 5 % of its budget
@@ -20,7 +21,7 @@ class Point:
     """A network and why it was built: intended and realised coefficients; budget in multiples of the
     baseline's macs, None where nothing was promised; budget_error = counted / budget - 1."""
 
-    network: Network
+    network: Network | Own
     intended: Coefficients
     realised: Coefficients
     budget: float | None
@@ -34,26 +35,29 @@ class Point:
 
 
 def _point(
-    baseline: Baseline, network: Network, intended: Coefficients, width: float, budget: float | None
+    baseline: Baseline | OwnBaseline,
+    network: Network | Own,
+    intended: Coefficients,
+    width: float,
+    budget: float | None,
 ) -> Point:
-    """Realised depth is blocks in total, of the stages that scale, and resolution pixels over the baseline's;
-    width is the multiplier, since rounded channels have no single ratio."""
-    base = baseline.network
-    scaled = sum(base.scaled_layers)
-    depth = sum(network.scaled_layers) / scaled if scaled else 1.0
-    realised = Coefficients(depth, width, network.pixels / base.pixels)
-    error = None if budget is None else cost(network).macs / cost(base).macs / budget - 1
+    """The network with what was realised of its coefficients; width: the multiplier that built it."""
+    realised = baseline.realised(network, width)
+    base = cost(baseline.network).macs
+    error = None if budget is None else cost(network).macs / base / budget - 1
     return Point(network, intended, realised, budget, error)
 
 
-def nominal(baseline: Baseline, coefficients: Coefficients, budget: float | None = None) -> Point:
+def nominal(
+    baseline: Baseline | OwnBaseline, coefficients: Coefficients, budget: float | None = None
+) -> Point:
     """The paper's formula: the coefficients with the baseline's own rounding, whatever the result costs."""
-    network = scale(baseline.network, coefficients, baseline.rounding)
+    network = baseline.scaled(coefficients)
     return _point(baseline, network, coefficients, coefficients.width, budget)
 
 
 @lru_cache(maxsize=4096)
-def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
+def matched(baseline: Baseline | OwnBaseline, rule: Rule, phi: float) -> Point:
     """The network nearest to the rule's direction whose counted macs are 2^phi times the baseline's, within 5
     %.
 
@@ -87,7 +91,9 @@ def matched(baseline: Baseline, rule: Rule, phi: float) -> Point:
 class _Search:
     """The candidates around one intended point; grows no dimension that the rule leaves alone."""
 
-    def __init__(self, baseline: Baseline, intended: Coefficients, target: float) -> None:
+    def __init__(
+        self, baseline: Baseline | OwnBaseline, intended: Coefficients, target: float
+    ) -> None:
         self.baseline, self.intended, self.target = baseline, intended, target
         self.missed = [0.0, math.inf]  # the nearest cost ratios below and above the tolerance
         self.bounds = {name: self._bounds(name) for name in DIMENSIONS}
@@ -100,22 +106,21 @@ class _Search:
         if getattr(self.intended, name) < 1:
             return LEAST, 1.0
         limit = 2.0
+        if self._ratio(Coefficients(**{name: limit})) == self._ratio(Coefficients()):
+            return 1.0, 1.0  # it changes nothing
         while limit < MOST and self._ratio(Coefficients(**{name: limit})) <= 1 + TOLERANCE:
             limit = min(2 * limit, MOST)
         return 1.0, limit
 
-    def _network(self, coefficients: Coefficients) -> Network:
-        return scale(self.baseline.network, coefficients, self.baseline.rounding)
-
     def _ratio(self, coefficients: Coefficients) -> float:
-        return cost(self._network(coefficients)).macs / self.target
+        return cost(self.baseline.scaled(coefficients)).macs / self.target
 
     @property
     def reach(self) -> float:
         """A radius that holds every candidate."""
         return 4 * max(math.log2(2 * high / low) for low, high in self.bounds.values())
 
-    def nearest(self, radius: float) -> tuple[tuple[float, float], Network, float] | None:
+    def nearest(self, radius: float) -> tuple[tuple[float, float], Network | Own, float] | None:
         """((distance, cost error), network, width) of the nearest candidate within `radius`, None where there
         is none."""
         best = None
@@ -130,12 +135,12 @@ class _Search:
                 distance = math.hypot(partial, self._off("resolution", coefficients.resolution))
                 key = (round(distance, 9), abs(ratio - 1))
                 if distance <= radius and (best is None or key < best[0]):
-                    best = (key, self._network(coefficients), width)
+                    best = (key, self.baseline.scaled(coefficients), width)
         return best
 
     def _shapes(self, radius: float) -> list[tuple[float, float, float]]:
         """(distance, depth, width) of every shape within `radius`, the nearest first."""
-        depths = self._within("depth", radius, self._depths)
+        depths = self._within("depth", radius, self.baseline.depths)
         widths = self._within("width", radius, self._widths)
         found = []
         for depth, width in itertools.product(depths, widths):
@@ -164,58 +169,20 @@ class _Search:
         high = min(high, intended * 2**radius)
         return [step for step in steps(low, high) if low <= step <= high]
 
-    def _depths(self, low: float, high: float) -> list[float]:
-        """Depths that build distinct networks: whole blocks in total (nearest), or k / L for every stage of L
-        layers (ceil)."""
-        layers = self.baseline.network.scaled_layers
-        if not layers:
-            return [1.0]
-        if self.baseline.rounding.depth == "nearest":
-            total = sum(layers)
-            least = max(len(layers), math.floor(low * total))
-            return [blocks / total for blocks in range(least, math.ceil(high * total) + 1)]
-        found: set[float] = set()
-        for n in set(layers):
-            least = max(1, math.floor(low * n))
-            found |= {k / n for k in range(least, math.ceil(high * n) + 1)}
-        return sorted(found)
-
     def _widths(self, low: float, high: float) -> list[float]:
-        """For each distinct set of channels the multiplier nearest to the intended width, of all that build
-        it."""
-        edges = [low, *sorted(self._channel_edges(low, high)), high]
-        return [self._inside(a, b) for a, b in itertools.pairwise(edges) if b > a]
-
-    def _channel_edges(self, low: float, high: float) -> set[float]:
-        """Multipliers at which some number of channels steps up; see round_channels: k steps last until k +
-        1/2 or k / floor."""
-        edges = set()
-        for channels, rounding in set(self.baseline.network.scaled_widths(self.baseline.rounding)):
-            per_step = channels / rounding.channels
-            for k in range(max(1, math.floor(low * per_step) - 1), math.ceil(high * per_step) + 2):
-                edge = min(k + 0.5, k / rounding.floor if rounding.floor else math.inf) / per_step
-                if low < edge < high:
-                    edges.add(edge)
-        return edges
-
-    def _inside(self, a: float, b: float) -> float:
-        """The point of the interval nearest to the intended width; an edge belongs to one side only, so a
-        hair off it."""
-        width = min(max(self.intended.width, a), b)
-        hair = 1e-9 * (b - a)
-        return width if width == 1 else min(max(width, a + hair), b - hair)
+        return self.baseline.widths(low, high, self.intended.width)
 
     def _sides(self, depth: float, width: float, radius: float) -> Iterator[Coefficients]:
         """The input sides at which this depth and width meet the target, and the nearest misses on both
         sides; cost grows with pixels."""
-        pixels, step = self.baseline.network.pixels, self.baseline.rounding.resolution
+        pixels, step = self.baseline.pixels, self.baseline.step_pixels
         if self.bounds["resolution"] == (1.0, 1.0):
             yield Coefficients(depth, width, 1.0)
             return
         low, high = self.bounds["resolution"]
         low = max(low, self.intended.resolution / 2 ** (radius / 2))
         high = min(high, self.intended.resolution * 2 ** (radius / 2))
-        first = max(math.ceil(low * pixels / step - 1e-9), -(-self.baseline.network.stride // step))
+        first = max(math.ceil(low * pixels / step - 1e-9), self.baseline.least_pixels // step)
         sides = [
             Coefficients(depth, width, k * step / pixels)
             for k in range(first, math.floor(high * pixels / step + 1e-9) + 1)

@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ablation.runs.config import Run
+from ablation.runs.config import Recipe, Run
 from ablation.theory.blocks import Block, Convolution
 from ablation.theory.network import Network
+from ablation.theory.own import Own
 from ablation.train.operators import (
     Basic,
     Bottleneck,
@@ -24,6 +25,7 @@ from ablation.train.operators import (
     StochasticDepth,
     conv,
 )
+from ablation.train.own import build as own_module
 
 # In place where the backward pass needs only the output: SiLU needs its input and would copy it first.
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
@@ -100,18 +102,24 @@ class ConvNet(nn.Module):
         return self.classifier(self.dropout(self.hidden(pooled)))
 
 
-def net_of(run: Run) -> ConvNet:
+def net_of(run: Run) -> nn.Module:
     """The module of a run, with its recipe's settings and memory format; weights are drawn from torch's
     generator."""
-    recipe = run.recipe
-    net = ConvNet(
-        run.network,
+    net = module_of(run.network, run.recipe)
+    return net.to(memory_format=torch.channels_last) if run.recipe.channels_last else net
+
+
+def module_of(network: Network | Own, recipe: Recipe) -> nn.Module:
+    """The ConvNet of a stage table, or what a function builds, with a recipe's settings."""
+    if isinstance(network, Own):
+        return own_module(network, recipe)
+    return ConvNet(
+        network,
         norm_momentum=recipe.norm_momentum,
         dropout=recipe.dropout,
         drop_path=recipe.drop_path,
         zero_init=recipe.zero_init,
     )
-    return net.to(memory_format=torch.channels_last) if recipe.channels_last else net
 
 
 def drop_rates(network: Network, drop_path: float) -> list[float]:
