@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from ablation.theory.baselines import BASELINES
 from ablation.theory.cost import cost
 from ablation.theory.matching import TOLERANCE, nominal
 from ablation.theory.scaling import Coefficients
-from ablation.train.model import ConvNet, module_of
+from ablation.train.model import ConvNet, module_of, refuse_corrupting
 from ablation.train.own import counted
 from tests.conftest import TINY
 
@@ -256,3 +257,23 @@ def test_a_depth_that_changes_nothing_meets_no_budget(net: Path) -> None:
     (net / "net.py").write_text(f"{NET}\n{text}\n")
     with pytest.raises(ValueError, match="no network of net:shallow costs within 5% of 2 times"):
         planned(*words("net:shallow", "scaling=depth", "phi=1", "cost=matched"))
+
+
+@pytest.mark.parametrize(
+    "conv, refused",
+    [
+        (nn.Conv2d(3, 16, 1, 2), True),
+        (nn.Conv2d(7, 16, 1, (1, 2)), True),
+        (nn.Conv2d(8, 16, 1, 2), False),
+        (nn.Conv2d(3, 16, 1, 1), False),
+        (nn.Conv2d(3, 16, 3, 2), False),
+        (nn.Conv2d(4, 4, 1, 2, groups=4), False),
+    ],
+)
+def test_what_corrupts_memory_on_a_cpu_is_refused(conv: nn.Conv2d, refused: bool) -> None:
+    recipe = Recipe(epochs=1, batch_size=2, learning_rate=0.1)
+    net, cpu = nn.Sequential(conv), torch.device("cpu")
+    refuse_corrupting(net, recipe, torch.device("cuda"))
+    refuse_corrupting(net, dataclasses.replace(recipe, channels_last=False), cpu)
+    with pytest.raises(ValueError, match="channels_last=false") if refused else nullcontext():
+        refuse_corrupting(net, recipe, cpu)

@@ -43,7 +43,7 @@ from ablation.train.devices import (
     readers,
     settle,
 )
-from ablation.train.model import net_of
+from ablation.train.model import net_of, refuse_corrupting
 from ablation.train.processes import together
 from ablation.train.tracking import Tracker
 from ablation.train.watch import Watch, finite
@@ -163,6 +163,7 @@ def _train(
     run, recipe, device = planned.run, planned.run.recipe, place.device
     torch.manual_seed(run.seed)
     net = net_of(run)
+    refuse_corrupting(net, recipe, device)
     if len(place.devices) > 1:
         net = synchronised(net, device)
     if device.type == "cuda":

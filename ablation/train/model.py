@@ -109,6 +109,29 @@ def net_of(run: Run) -> nn.Module:
     return net.to(memory_format=torch.channels_last) if run.recipe.channels_last else net
 
 
+# Input channels below which torch 2.13 writes past its memory on a CPU, in a strided convolution of one pixel
+# that is channels last and not grouped: a crash, or numbers that nobody can trust. With 8 and more, with
+# stride 1 or larger kernels, it does not; every size was tried by itself.
+FEW = 8
+
+
+def refuse_corrupting(net: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    """Raises ValueError for a module that torch's convolutions on a CPU cannot be trusted with (FEW)."""
+    if device.type != "cpu" or not recipe.channels_last:
+        return
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d) and _corrupts(module):
+            raise ValueError(
+                f"{name}: a strided 1x1 convolution of {module.in_channels} channels, channels last, writes "
+                f"past its memory in torch {torch.__version__} on a CPU; take recipe.channels_last=false"
+            )
+
+
+def _corrupts(conv: nn.Conv2d) -> bool:
+    pixel = set(conv.kernel_size) == {1} and set(conv.stride) != {1}
+    return pixel and conv.groups == 1 and conv.in_channels < FEW
+
+
 def module_of(network: Network | Own, recipe: Recipe) -> nn.Module:
     """The ConvNet of a stage table, or what a function builds, with a recipe's settings."""
     if isinstance(network, Own):
