@@ -115,7 +115,10 @@ def test_a_network_that_nobody_trained_is_predicted_and_said_to_be() -> None:
 def test_rules_that_meet_in_one_network_are_one_option() -> None:
     smallest = advice(*FIGURE8, times=1)
     assert list(smallest.options) == ["width"] and smallest.best.called == "the baseline"
-    assert "no other network to compare" in sentence(smallest)
+    assert sentence(smallest).endswith("no other network within it")
+    alone = advice("study=figure8", "study.rules=[resolution]", FIGURE8[1], times=4)
+    assert "28 px" in text(alone)
+    assert sentence(alone).endswith("of 3 networks within it none is expected to reach more")
 
 
 @pytest.mark.parametrize("axis", ["times", "macs", "params", "activations"])

@@ -61,7 +61,8 @@ class Option:
 @dataclass(frozen=True)
 class Advice:
     """What to build at a budget: options by name with their standings, the best first; absent: rules without
-    a network within it, and why."""
+    a network within it, and why; considered: how many networks within it there were, of which each rule's
+    best are options."""
 
     results: Results
     budget: Budget
@@ -69,6 +70,7 @@ class Advice:
     options: Mapping[str, Option]
     standings: Sequence[Standing]
     absent: Mapping[str, str]
+    considered: int
 
     @property
     def best(self) -> Option:
@@ -107,7 +109,9 @@ def advise(results: Results, budget: Budget, step_seconds: Measure) -> Advice:
             "take a larger one"
         )
     places = {name: option.place for name, option in options.items()}
-    return Advice(results, budget, scope, options, standings(scope, places, bending), absent)
+    order = standings(scope, places, bending)
+    considered = len({entry.run.network for entries in bought.values() for entry in entries})
+    return Advice(results, budget, scope, options, order, absent, considered)
 
 
 def _scope(results: Results, budget: Budget) -> Scope:
@@ -210,7 +214,9 @@ def sentence(advice: Advice) -> str:
     untold = listed([advice.options[name].called for name in advice.untold])
     others = f"not told from it: {untold}" if untold else "all others told from it"
     if len(advice.options) == 1:
-        others = "no other network to compare"
+        others = "no other network within it"
+        if advice.considered > 1:
+            others = f"of {advice.considered} networks within it none is expected to reach more"
     return (
         f"within {amount} {AXES[advice.budget.axis]} build {best.called}: {_expected(first)} of {split} "
         f"images expected ({best.source}); {others}"
