@@ -118,11 +118,10 @@ def test_a_report_whose_reader_leaves_writes_its_files(tmp_path: Path) -> None:
             "PYTHONCOERCECLOCALE": "0",
             "PYTHONUTF8": "0",
             "PYTHONIOENCODING": "ascii",
-            "TERM": "",
-            "COLUMNS": "1",
         },
+        {"HOME": "/dev/null"},  # where nobody, root neither, can make a folder
+        {"TERM": "", "COLUMNS": "1"},
         {
-            "HOME": "/dev/null",  # where nobody, root neither, can make a folder
             "RANK": "3",
             "LOCAL_RANK": "3",
             "WORLD_SIZE": "4",
