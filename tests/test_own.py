@@ -13,7 +13,6 @@ import torch
 from hydra import compose
 from torch import nn
 
-from ablation.command import own
 from ablation.command.overrides import arguments
 from ablation.command.planning import Plan, plan, single
 from ablation.door import hydra
@@ -76,9 +75,7 @@ def run_ids(*given: str) -> list[str]:
 
 @pytest.fixture
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a module and its helper, as the current one, of which nothing is remembered: cache=cache
-    is another folder in each test."""
-    own._network.cache_clear()
+    """A folder with a module and its helper, as the current one."""
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "helper.py").write_text(HELPER)
     monkeypatch.chdir(tmp_path)

@@ -32,9 +32,8 @@ PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
 
 def arguments(words: Sequence[str]) -> list[str]:
     """Overrides as typed, with paths quoted for Hydra, and before them the choices that they imply: a name or
-    path of images means data=custom, a table's baseline=file, a
-    function's baseline=factory; images other than `stripes` mean baseline=mini
-    and recipe=short.
+    path of images means data=custom, a table's baseline=file, a function's baseline=factory; images other
+    than `stripes` mean baseline=mini and recipe=short.
 
     --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
     and printed command has it.

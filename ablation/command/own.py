@@ -82,7 +82,7 @@ def _factory(name: str, cache: Path) -> Factory:
         found = sources(module)
     except ValueError as error:
         raise ValueError(f"baseline.factory={name}: {error}") from error
-    return Factory(name, cache, digest([name, found]), found)
+    return Factory(name, cache.absolute(), digest([name, found]), found)
 
 
 @lru_cache(maxsize=65536)

@@ -17,7 +17,7 @@ from ablation.judge.across import (
     settings,
 )
 from ablation.judge.claims import CLAIMS
-from ablation.judge.questions import Scope, scopes
+from ablation.judge.questions import scopes
 from ablation.judge.verdicts import MARGIN, Finding, answer, asked_at, between
 
 
@@ -51,7 +51,7 @@ def _confirmed(finding: Finding | None) -> str:
 
 
 def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
-    parts = [scope for scope in scopes(frame) if _has_runs(scope)]
+    parts = [scope for scope in scopes(frame) if scope.has_runs]
     longer = learning(parts, margin)
     parts = marked(parts, longer)
     found: list[Finding] = []
@@ -61,10 +61,6 @@ def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
     across = [*baselines(parts, found, margin), *pixels(parts, margin), *recipes(parts, margin)]
     others = [*costs(parts), *settings(parts, found, margin), *chance(parts, margin)]
     return [*found, *across, *others, *longer.values()]
-
-
-def _has_runs(scope: Scope) -> bool:
-    return any(scope.sample.runs[arm.place] for arm in scope.arms)
 
 
 def table(findings: Sequence[Finding]) -> pd.DataFrame:

@@ -177,6 +177,11 @@ class Scope:
     sample: Sample
     log_errors: Sample
 
+    @property
+    def has_runs(self) -> bool:
+        """Whether any of its networks has one."""
+        return any(self.sample.runs[arm.place] for arm in self.arms)
+
     def mean(self, arm: Entrant, name: str) -> Quantity:
         """An arm's mean accuracy."""
         return Quantity(name, np.eye(self.sample.count)[arm.place])

@@ -51,6 +51,15 @@ class Place:
     reach: float
     outside: float
 
+    @classmethod
+    def trained(cls, scope: Scope, arm: Entrant) -> "Place":
+        """That of a network that has runs: its own mean."""
+        return cls(scope.mean(arm, "").weights, 0.0, 0.0)
+
+    def value(self, scope: Scope) -> float:
+        """The expected accuracy, in points."""
+        return float(scope.sample.contrast(self.weights).effect)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -111,7 +120,7 @@ def at(scope: Scope, line: Sequence[Entrant], macs: float, bending: Bend) -> Pla
     x, costs = math.log2(macs), _doublings(line)
     trained = np.flatnonzero(np.isclose(costs, x, rtol=0, atol=1e-9))
     if trained.size:
-        return Place(np.eye(scope.sample.count)[line[trained[0]].place], 0.0, 0.0)
+        return Place.trained(scope, line[trained[0]])
     after = int(np.clip(np.searchsorted(costs, x), 1, len(line) - 1))
     small, large = line[after - 1], line[after]
     a, b = costs[after - 1], costs[after]
@@ -127,9 +136,7 @@ def at(scope: Scope, line: Sequence[Entrant], macs: float, bending: Bend) -> Pla
 def standings(scope: Scope, places: Mapping[str, Place], bending: Bend) -> list[Standing]:
     """Places by name, the best first. Each is compared with the best, all comparisons together at LEVEL
     (Bonferroni's bound of multiple comparisons with the best, Hsu 1984)."""
-    values = {
-        name: float(scope.sample.contrast(place.weights).effect) for name, place in places.items()
-    }
+    values = {name: place.value(scope) for name, place in places.items()}
     order = sorted(values, key=lambda name: -values[name])
     best = places[order[0]]
     shared = 1 - (1 - LEVEL) / max(len(order) - 1, 1)

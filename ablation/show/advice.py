@@ -6,13 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from tabulate import tabulate
 
 from ablation.command.budget import AXES, Budget, Measure, affordable, baseline_macs
 from ablation.command.overrides import key_of
 from ablation.judge.power import MOST_SEEDS, seeds_between
-from ablation.judge.questions import Entrant, Scope, macs_of, scopes
+from ablation.judge.questions import Entrant, Scope, macs_of
 from ablation.judge.recommend import Bend, Place, Standing, at, bend, lines, standings
 from ablation.judge.verdicts import MARGIN
 from ablation.runs import checks
@@ -26,6 +25,11 @@ from ablation.theory.scaling import RULES, SINGLE, Coefficients, Rule
 
 SHOWN = 10  # networks of a table
 FEWEST = 3  # seeds with which a difference has an interval that is of use
+# What a printed command says itself.
+CHOSEN = (
+    *("budget.", "scaling", "phi", "seed", "cost"),
+    *(f"study.{name}" for name in ("rules", "phis", "coefficients", "seeds")),
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def advise(results: Results, budget: Budget, step_seconds: Measure) -> Advice:
 def _scope(results: Results, budget: Budget) -> Scope:
     """The part of a study that is asked."""
     wanted = results.wanted
-    parts = [each for each in scopes(results.frame) if _has_runs(each)]
+    parts = results.scopes
     if not parts:
         raise ValueError(f"{wanted.name} has no records to judge by; {wanted.through('run')}")
     for name in ("baseline", "setting"):
@@ -131,10 +135,6 @@ def _scope(results: Results, budget: Budget) -> Scope:
         parts = [scope for scope in parts if getattr(scope, name) == chosen]
     # A study may have networks at both kinds of cost; those at matched cost are compared.
     return next((scope for scope in parts if scope.cost == "matched"), parts[0])
-
-
-def _has_runs(scope: Scope) -> bool:
-    return any(scope.sample.runs[arm.place] for arm in scope.arms)
 
 
 def _with_runs(
@@ -162,7 +162,7 @@ def _best(
     options = [_option(scope, line, bending, entry) for entry in entries]
     return max(
         (option for option in options if option),
-        key=lambda option: float(scope.sample.contrast(option.place.weights).effect),
+        key=lambda option: option.place.value(scope),
         default=None,
     )
 
@@ -178,15 +178,13 @@ def _option(scope: Scope, line: Sequence[Entrant], bending: Bend, entry: Planned
         return None
     if not own:
         return Option(entry, at(scope, line, macs, bending), 0)
-    place = own[0].place
-    weights = np.eye(scope.sample.count)[place]
-    return Option(entry, Place(weights, 0.0, 0.0), int(scope.sample.runs[place]))
+    return Option(entry, Place.trained(scope, own[0]), int(scope.sample.runs[own[0].place]))
 
 
 def at_largest(results: Results) -> str:
     """The recommendation at the largest cost that every rule of a study reaches, in a sentence; "" where it
     has not two rules in one part to choose from."""
-    parts = [each for each in scopes(results.frame) if _has_runs(each)]
+    parts = results.scopes
     found = lines(parts[0]) if len(parts) == 1 and not results.wanted.search else {}
     found = {rule: line for rule, line in found.items() if len(line) > 1}
     if len(found) < 2:
@@ -372,10 +370,3 @@ def _mapping(value: Coefficients | Rule) -> str:
         for name, each in vars(value).items()
     }
     return f"{{{','.join(f'{name}:{each}' for name, each in said.items())}}}"
-
-
-# What the printed command says itself.
-CHOSEN = (
-    *("budget.", "scaling", "phi", "seed", "cost"),
-    *(f"study.{name}" for name in ("rules", "phis", "coefficients", "seeds")),
-)

@@ -11,6 +11,7 @@ from ablation.command.planning import Plan
 from ablation.judge.expected import with_expected
 from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, summary
+from ablation.judge.questions import Scope, scopes
 from ablation.judge.verdicts import Finding
 from ablation.runs.arms import twins
 from ablation.runs.measurements import measurements_of
@@ -47,6 +48,11 @@ class Results:
             measurements_of(self.wanted.execution.runs, self.done.values()),
             self.wanted.confirm,
         )
+
+    @cached_property
+    def scopes(self) -> list[Scope]:
+        """The parts that are judged each by itself, those with runs."""
+        return [scope for scope in scopes(self.frame) if scope.has_runs]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
