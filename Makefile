@@ -7,14 +7,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
-STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate negative-control controls
+STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate baseline-pixels negative-control controls
 ARGS :=
 STUDY ?= quick
 
 # Of the reference study (size=reference): its steps, in order, each complete before the next; the folder of Imagenette-96; and the seconds
-# after which training stops, to go on with the same command (0: not before it is done).
-REFERENCE = size=reference results=results/reference $(ARGS)
-STEPS := recipe figure8 grid-search transfer balance pairs resolution-control learning-rate
+# after which training stops, to go on with the same command (0: not before it is done). SET is a choice of data= instead, with results of its own.
+REFERENCE = size=reference $(if $(SET),data=$(SET)) results=results/$(or $(SET),reference) $(ARGS)
+STEPS := recipe figure8 baseline-pixels grid-search transfer balance pairs resolution-control learning-rate
+SET ?=
 DATA ?=
 SLICE ?= 0
 
@@ -68,7 +69,7 @@ stripes: $(INSTALLED) ## the same of studies on the positive control
 shapes: $(INSTALLED) ## the same of studies on shapes, the earlier demonstration
 	$(call redraw,shapes,data=shapes results=results/shapes $(ARGS))
 
-reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenette-96 (SLICE=540: stop after nine minutes, go on later)
+reference-train: $(INSTALLED) ## train it, step by step: DATA=FOLDER of Imagenette-96, or SET=imagenette or the like (SLICE=540: stop after nine minutes, go on later)
 	end=$$(($$(date +%s) + $(SLICE))); for study in $(STEPS); do \
 	  left=$$(($(SLICE) ? end - $$(date +%s) : 0)); test $(SLICE) = 0 || test $$left -gt 0 || exit 143; \
 	  timeout --signal=TERM --preserve-status $$left $(BIN)/python -m ablation.run study=$$study $(REFERENCE) data.path=$(DATA); status=$$?; \

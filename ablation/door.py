@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from ablation.command.compose import fitted_file
+from ablation.command.compose import FOUND, found_file
 from ablation.command.ends import end_at_once, enduring, on_signals
 from ablation.command.errors import one_line
 from ablation.command.overrides import arguments
@@ -41,14 +41,13 @@ def register() -> None:
         node={"name": "coefficients", "depth": 1.0, "width": 1.0, "resolution": 1.0},
     )
     store.store(group="scaling", name="published", node={"name": "published", "variant": "b0"})
-    store.store(
-        group="scaling",
-        name="fitted",
-        node={"name": "fitted", "file": fitted_file(Path("${results}"))},
-    )
+    for name in FOUND:
+        node = {"name": name, "file": found_file(name, Path("${results}"))}
+        store.store(group="scaling", name=name, node=node)
     for name in BASELINES:
-        store.store(group="baseline", name=name, node={"name": name})
-    store.store(group="baseline", name="file", node={"name": "file", "path": None})
+        store.store(group="baseline", name=name, node={"name": name, "pixels": None})
+    node = {"name": "file", "path": None, "pixels": None}
+    store.store(group="baseline", name="file", node=node)
     asked = {"factory": None, "pixels": None, "step": 1 / 32, "step_pixels": 2}
     store.store(group="baseline", name="factory", node={"name": "factory", **asked})
     store.store(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from ablation.command.compose import FOUND
 from ablation.command.errors import NotYet
 from ablation.command.planning import plan
 from ablation.command.shipped import studies
@@ -59,7 +60,7 @@ def write_tables(
         results.folder / "runs.csv",
         as_csv(results.frame.drop(columns=["answers", "history", "alike"]), None),
     )
-    lines = write_findings(results) + write_fitted(results)
+    lines = write_findings(results) + write_found(results)
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)
     page = write_page(results, drawn, [Path(path) for _, path in maps])
@@ -84,24 +85,33 @@ def write_findings(results: Results) -> list[tuple[str, str]]:
     return [("Findings", str(results.folder / "findings.md"))]
 
 
-def write_fitted(results: Results) -> list[tuple[str, str]]:
-    """The best triple of a finished grid search as the file that scaling=fitted reads, and where it lies; of
-    anything else nothing."""
-    wanted = results.wanted
-    if not wanted.search or results.missing:
+def write_found(results: Results) -> list[tuple[str, str]]:
+    """What a finished grid search found, as the files that scaling=fitted and scaling=inside read, and where
+    they lie; of anything else nothing."""
+    if not results.wanted.search or results.missing:
         return []
     found = grid_table(results.frame, results.summary)
     best = found[found["best"]].iloc[0]
     region = found[found["region"]]
     others = [name for name in region["rule"] if name != best["rule"]]
-    lines = [
-        *(f"# {said}" for said in grid_found(found)),
-        f"# By {best['n']} seeds, on {best['split']} images. May be as good: {', '.join(others) or 'none'}.",
-        *(f"{name}: {float(best[name])!r}" for name in ("alpha", "beta", "gamma")),
-    ]
-    path = results.folder / "fitted.yaml"
-    write_text(path, "\n".join(lines) + "\n")
-    return [(f"Best triple {best['rule']}", str(path))]
+    seeds = f"By {best['n']} seeds, on {best['split']} images."
+    as_good = f"{seeds} May be as good: {', '.join(others) or 'none'}."
+    fitted, inside = (results.folder / f"{name}.yaml" for name in FOUND)
+    _write_triple(fitted, [*grid_found(found), as_good], best)
+    written = [(f"Best triple {best['rule']}", str(fitted))]
+    interior = found[found["interior"]]
+    if not interior.empty:
+        first = interior.iloc[0]
+        said = f"The best triple that grows in all three is {first['rule']}."
+        _write_triple(inside, [said, seeds], first)
+        written.append((f"Best triple in all three {first['rule']}", str(inside)))
+    return written
+
+
+def _write_triple(path: Path, said: Sequence[str], row: pd.Series) -> None:
+    """A row of the search as a file that a rule is read from."""
+    triple = [f"{name}: {float(row[name])!r}" for name in ("alpha", "beta", "gamma")]
+    write_text(path, "\n".join([*(f"# {line}" for line in said), *triple]) + "\n")
 
 
 def write_activation_maps(results: Results) -> list[tuple[str, str]]:

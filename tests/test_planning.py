@@ -17,7 +17,7 @@ from ablation.door import hydra
 from ablation.images.splits import resize
 from ablation.judge.claims import CLAIMS
 from ablation.measure.outlook import table
-from ablation.report import drawings_of, write_fitted
+from ablation.report import drawings_of, write_found
 from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
 from ablation.show.results import Results
@@ -200,13 +200,20 @@ def test_the_fitted_triple_is_a_rule_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "grid-search" / "fitted.yaml").write_text(
         yaml.safe_dump({"alpha": 1.3, "beta": 1.1, "gamma": 1.128})
     )
+    with pytest.raises(
+        NotYet, match="inside.yaml does not exist; make grid-search writes it where"
+    ):
+        planned("study=transfer", f"results={tmp_path}")
+    (tmp_path / "grid-search" / "inside.yaml").write_text(
+        yaml.safe_dump({"alpha": 1.2, "beta": 1.1, "gamma": 1.17})
+    )
     wanted = planned("scaling=fitted", "phi=1", f"results={tmp_path}")
     [entry], after = wanted.planned, wanted.after
     assert after == (f"results={tmp_path} study=grid-search",)
     assert (entry.arm.name, entry.arm.rule.alpha, entry.arm.rule.gamma) == ("fitted", 1.3, 1.128)
     rules = {entry.arm.name for entry in planned("study=transfer", f"results={tmp_path}").planned}
     tried = {"dw", "dr", "wr", "half depth", "half width", "half resolution"}
-    assert rules == {"width", "depth", "resolution", "compound", "fitted"} | tried
+    assert rules == {"width", "depth", "resolution", "compound", "fitted", "inside"} | tried
     (tmp_path / "grid-search" / "fitted.yaml").write_text("alpha: 1.3\n")
     with pytest.raises(ValueError, match="needs alpha, beta and gamma as numbers"):
         planned("scaling=fitted", "phi=1", f"results={tmp_path}")
@@ -248,6 +255,7 @@ def test_what_is_typed_comes_before_what_a_size_says(size: str) -> None:
         "resolution-control",
         "learning-rate",
         "star",
+        "baseline-pixels",
     ],
 )
 def test_the_reference_study_is_planned_without_its_images(study: str, tmp_path: Path) -> None:
@@ -276,6 +284,41 @@ def test_a_size_keeps_its_data_where_their_folder_is_given() -> None:
         "data.path=photos",
     ]
     assert arguments(["data.path=photos"])[0] == "data=custom"
+
+
+def test_a_size_takes_other_images_that_are_asked_for() -> None:
+    own, asked = (
+        planned("study=resolution-control", "size=reference", *words).planned
+        for words in ([], ["data=imagenette"])
+    )
+    assert {entry.run.data.name for entry in asked} == {"frgfm/imagenette"}
+    assert [entry.run.recipe for entry in asked] == [entry.run.recipe for entry in own]
+    assert [entry.run.data.detail for entry in asked] == [entry.run.data.detail for entry in own]
+    with pytest.raises(ValueError, match="baseline=b0: study=figure8 sets it itself"):
+        planned("study=figure8", "size=reference", "baseline=b0")
+
+
+def test_a_baseline_is_taken_from_another_side() -> None:
+    """As the same network that resolution alone makes of it, so that no run is trained twice."""
+    [alone] = planned("baseline=mini", "baseline.pixels=44", "cost=matched").planned
+    [scaled] = planned("baseline=mini", "cost=matched", "scaling=resolution", "phi=1").planned
+    assert alone.baseline == "mini at 44 px"
+    assert alone.run.id == scaled.run.id
+    [same] = planned("baseline=mini", "baseline.pixels=32").planned
+    assert same.baseline == "mini"
+    for pixels in ("33", "0", "-32"):
+        with pytest.raises(
+            ValueError, match=f"baseline.pixels={pixels}: mini goes in steps of 2 px"
+        ):
+            planned("baseline=mini", f"baseline.pixels={pixels}")
+
+
+def test_compound_from_baselines_of_more_pixels_keeps_its_direction() -> None:
+    entries = planned("study=baseline-pixels", "size=reference").planned
+    names = dict.fromkeys(entry.baseline for entry in entries)
+    assert list(names) == ["midi", "midi at 44 px", "midi at 64 px"]
+    assert all(entry.run.network.pixels <= 96 for entry in entries)
+    assert max(entry.point.angle or 0 for entry in entries) < 15
 
 
 def test_images_other_than_the_default_have_their_own_baseline_and_recipe() -> None:
@@ -336,9 +379,12 @@ def test_a_search_of_few_candidates_is_one(tmp_path: Path) -> None:
     assert len(results.shown(drawing)) == len({entry.arm.name for entry in wanted.planned})
     assert results.findings == []
     results.folder.mkdir()
-    [(title, path)] = write_fitted(results)
-    assert title.startswith("Best triple")
-    assert yaml.safe_load(Path(path).read_text()).keys() == {"alpha", "beta", "gamma"}
+    (best, fitted), (title, inside) = write_found(results)
+    assert best.startswith("Best triple")
+    assert title.startswith("Best triple in all three")
+    for path in (fitted, inside):
+        assert yaml.safe_load(Path(path).read_text()).keys() == {"alpha", "beta", "gamma"}
+    assert min(yaml.safe_load(Path(inside).read_text()).values()) > 1
 
 
 def test_many_rules_at_one_phi_are_no_search(tmp_path: Path) -> None:

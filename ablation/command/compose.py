@@ -53,7 +53,8 @@ def _triple(file: Path) -> dict[str, float]:
         return {name: float(content[name]) for name in ("alpha", "beta", "gamma")}
     except FileNotFoundError:
         raise NotYet(
-            f"scaling=fitted: {file} does not exist; make grid-search writes it, or set scaling.file=..."
+            f"scaling={file.stem}: {file} does not exist; make grid-search writes it"
+            f"{FOUND.get(file.stem, '')}, or set scaling.file=..."
         ) from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -66,8 +67,12 @@ def _baseline(node: Mapping[str, Any], recipe: Recipe, cache: Path) -> Baseline 
     one_of("baseline.name", node["name"], (*BASELINES, "file", "factory"))
     if node["name"] == "factory":
         return own_baseline(node, recipe, cache)
-    if node["name"] != "file":
-        return BASELINES[node["name"]]
+    named = BASELINES.get(node["name"]) or _from_file(node)
+    pixels = typed("baseline.pixels", node["pixels"], int | None)
+    return named if pixels is None else named.at(pixels)
+
+
+def _from_file(node: Mapping[str, Any]) -> Baseline:
     if not node["path"]:
         raise ValueError("baseline=file: say which stage table, baseline.path=FILE.yaml")
     file = Path(node["path"])
@@ -114,17 +119,21 @@ def _stage(number: int, row: Mapping[str, Any]) -> Stage:
 
 def scaling_node(name: str, cfg: DictConfig) -> dict[str, Any]:
     """A rule by its name, as a scaling node; raises ValueError for a name that is none."""
-    one_of("study.rules", name, (*RULES, "fitted"))
+    one_of("study.rules", name, (*RULES, *FOUND))
     return (
-        {"name": name, "file": fitted_file(folder_at(cfg, "results"))}
-        if name == "fitted"
+        {"name": name, "file": found_file(name, folder_at(cfg, "results"))}
+        if name in FOUND
         else dict(vars(RULES[name]))
     )
 
 
-def fitted_file(results: Path) -> str:
-    """Where a grid search leaves its best triple, and where scaling=fitted finds it."""
-    return str(results / "grid-search" / "fitted.yaml")
+# What a grid search finds: its best triple, and the best of those that grow in all three; and when.
+FOUND = {"fitted": "", "inside": " where a candidate grows in all three dimensions"}
+
+
+def found_file(name: str, results: Path) -> str:
+    """Where a grid search leaves one of FOUND, and where scaling= of that name finds it."""
+    return str(results / "grid-search" / f"{name}.yaml")
 
 
 def scaling_arm(cfg: DictConfig, phi: Any) -> Arm:

@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.compose import (
+    FOUND,
     arm,
     check,
     composed,
@@ -284,7 +285,7 @@ def _own_overrides(entry: Planned) -> tuple[str, ...]:
 def _before(cfg: DictConfig, jobs: Sequence[Job]) -> list[str]:
     """Names of the studies that this one follows from."""
     star = [cfg.study.optimum.of] if cfg.study.optimum else []
-    return star + (["grid-search"] if any(job.planned.arm.name == "fitted" for job in jobs) else [])
+    return star + (["grid-search"] if any(job.planned.arm.name in FOUND for job in jobs) else [])
 
 
 class _Study:
@@ -300,6 +301,8 @@ class _Study:
         # Which comes before what a size says.
         stated = [key_of(word).split(".")[1] for word in overrides if word.startswith("study.")]
         self.study = sized(given, cfg.size) | {key: given[key] for key in stated}
+        if cfg.size != "small" and "data" in map(key_of, overrides):
+            self.study["overrides"] = _without_images(self.study["overrides"])
         one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
@@ -411,6 +414,11 @@ def sized(study: Mapping[str, Any], size: str) -> dict[str, Any]:
                     f"study.{where}.{key}: no such setting of a study; there are {', '.join(known)}"
                 )
     return chosen
+
+
+def _without_images(overrides: Sequence[str]) -> list[str]:
+    """Overrides of a size but the images that it chooses: others have been asked for."""
+    return [word for word in overrides if key_of(word) != "data"]
 
 
 def _refuse_settled(overrides: Sequence[str], study: Mapping[str, Any]) -> None:
