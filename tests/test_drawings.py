@@ -160,3 +160,39 @@ def test_a_setting_that_a_rule_lacks_is_a_gap_in_its_line() -> None:
         figure = drawing.draw(table)
     dotted = [line.get_ydata() for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert sorted(int(np.isnan(heights).sum()) for heights in dotted) == [0, 1]
+
+
+def test_compounds_lead_is_drawn_by_the_side_of_the_baseline() -> None:
+    """The same lead at every baseline but one point more for every four pixels."""
+    arms = [
+        Arm(rule, "matched", RULES[rule], phi)
+        for rule in ("resolution", "compound")
+        for phi in (0.0, 1.0)
+    ]
+    recipe = dataclasses.replace(RECIPE, epochs=2)
+    entries = [
+        entry
+        for side in (20, 28)
+        for entry in expand(MICRO.at(side), arms, recipe, STRIPES, seeds=[0, 1])
+    ]
+    # Resolution alone makes the larger baseline of the smaller one.
+    accuracies = {20: 0.5, 28: 0.6, 40: 0.7}
+    records = {}
+    for entry in entries:
+        pixels = entry.run.network.pixels
+        ahead = {23: 0.01, 32: 0.03}.get(pixels)
+        accuracy = accuracies[pixels] if ahead is None else {23: 0.6, 32: 0.7}[pixels] + ahead
+        record = some_record(entry.run, accuracy=accuracy + 0.001 * entry.run.seed)
+        records[entry.run.id] = record
+    table = frame(entries, records)
+    [lead] = [drawing for drawing in COMPARISONS if drawing.name == "lead"]
+    leads = lead.tabulate(table, lead.select(summary(table)))
+    assert list(leads["side"]) == [20, 28]
+    assert leads["mean"].to_numpy() == pytest.approx([0.01, 0.03])
+    assert set(leads["against"]) == {"resolution"}
+    with style():
+        [axes] = lead.draw(leads).axes
+    assert list(axes.get_xticks()) == [20, 28]
+    assert lead.found(leads)[0].startswith("at 2 times the FLOPs compound leads resolution by +1.0")
+    one = frame(entries[: len(entries) // 2], records)
+    assert lead.select(summary(one)) is None

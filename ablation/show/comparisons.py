@@ -335,6 +335,84 @@ def axes_found(table: pd.DataFrame) -> list[str]:
     ]
 
 
+# ---------------------------------------------------------------- baselines of different sides
+
+
+def lead_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Compound and single dimensions from baselines of several sides; None for a study without them."""
+    rows = compound_rows(summary[summary["rule"].isin(["compound", *SINGLE])])
+    if rows is None or _sides(rows).nunique() < 2:
+        return None
+    return rows
+
+
+def _sides(rows: pd.DataFrame) -> pd.Series:
+    """Side in pixels of the baseline that each network was scaled from."""
+    return (rows["pixels"] / rows["resolution"]).round().astype(int)
+
+
+def lead_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """By how much compound is ahead of each single dimension at each phi from each baseline, beside the
+    baseline's side in pixels: the difference of mean accuracies, with the t interval of statistics.Sample."""
+    runs, places = sample(frame)
+    arms = frame.assign(place=places, side=_sides(frame))
+    arms = arms[arms["rule"].isin(rows["rule"]) & (arms["phi"] > 0)]
+    scope = ["baseline", "setting", "cost", "phi"]
+    leads = []
+    for names, points in arms.drop_duplicates([*scope, "rule"]).groupby(scope, sort=False):
+        by_rule = {row.rule: row for row in points.itertuples()}
+        own = by_rule.pop("compound", None)
+        for rule, rival in by_rule.items():
+            if own is None or not min(runs.runs[[own.place, rival.place]]):
+                continue
+            ends = np.eye(runs.count)[[own.place, rival.place]]
+            lead = runs.contrast(ends[0] - ends[1])
+            low, high = lead.bounds()
+            faults = frame[places.isin([own.place, rival.place])]
+            faults = faults.drop_duplicates("run_id")["status"].value_counts()
+            counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
+            found = {
+                "mean": float(lead.effect),
+                "low": float(low),
+                "high": float(high),
+                "n": lead.n,
+            }
+            about = dict(zip(scope, names, strict=True)) | {"side": own.side, "against": rule}
+            leads.append(about | found | counts)
+    return pd.DataFrame(leads).assign(split=rows["split"].iloc[0]) if leads else None
+
+
+def lead_figure(table: pd.DataFrame) -> Figure:
+    """Compound's lead against the side of the baseline's input, a panel for each cost."""
+    costs = list(table.groupby("phi"))
+    rivals = list(dict.fromkeys(table["against"]))
+    figure, axes = row_of_panels(len(costs))
+    for ax, (phi, part) in zip(axes, costs, strict=True):
+        ax.axhline(0, color="0.3", linewidth=1)
+        for index, rule in enumerate(rivals):
+            rows = part[part["against"] == rule].sort_values("side")
+            colour, marker = look(rule, rivals)
+            x = rows["side"] + 0.4 * (index - (len(rivals) - 1) / 2)
+            ax.plot(x, percent(rows["mean"]), color=colour, linewidth=0.8, linestyle=":", zorder=1)
+            bars(ax, x, rows, colour, marker, label=rule)
+        ax.set_title(f"at {2**phi:.3g} times the baseline's FLOPs")
+        ax.set_xticks(sorted(set(table["side"])))
+        ax.set_xlabel("the baseline's input side (px)")
+    axes[0].set_ylabel("compound's lead (points)")
+    key(axes[-1], "against")
+    return headed(figure, "Compound's lead, by what the baseline sees", table)
+
+
+def lead_found(table: pd.DataFrame) -> list[str]:
+    """At each cost and against each single dimension the lead from each side."""
+    found = []
+    for (phi, rule), rows in table.groupby(["phi", "against"], sort=False):
+        ordered = rows.sort_values("side").itertuples()
+        told = ", ".join(f"{in_points(row)} from {row.side} px" for row in ordered)
+        found.append(f"at {2**phi:.3g} times the FLOPs compound leads {rule} by {told} (points).")
+    return found
+
+
 # ---------------------------------------------------------------- the same study under other conditions
 
 
@@ -422,6 +500,16 @@ COMPARISONS = (
         draw=compound_figure,
         found=compound_found,
         place=1,
+    ),
+    Drawing(
+        name="lead",
+        title="Compound's lead from baselines of several sides",
+        says="does compound gain on single dimensions where the baseline sees more?",
+        select=lead_rows,
+        tabulate=lead_table,
+        draw=lead_figure,
+        found=lead_found,
+        place=3,
     ),
     Drawing(
         name="axes",
