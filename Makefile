@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RAY ?= .venv-ray
 ORACLE ?= .venv-oracle
+SITE ?= .venv-docs
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
@@ -32,7 +33,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle chaos lint check check-statistics \
+.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -133,6 +134,18 @@ $(RAY)/.installed: pyproject.toml constraints.txt constraints-ray.txt
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
 	awk -F== 'NR == FNR {ours[$$1]; print; next} !($$1 in ours)' constraints-ray.txt constraints.txt > $(RAY)/constraints.txt
 	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RAY)/constraints.txt --editable '.[dev,ray]'
+	@touch $@
+
+docs: $(SITE)/.installed ## the documents as a site, its links checked: build/docs/index.html (an environment of its own)
+	rm -rf build/site
+	mkdir -p build/site
+	git ls-files -z -- '*.md' '*.png' '*.html' '*.ipynb' '*.json' LICENSE CITATION.cff ':!tests' | xargs -0 cp --parents --target-directory build/site
+	$(SITE)/bin/python docs/site/api.py build/site/api
+	$(SITE)/bin/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
+$(SITE)/.installed: docs/site/requirements.txt
+	test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement docs/site/requirements.txt
 	@touch $@
 
 chaos: $(INSTALLED) ## a sweep killed at random until it is done, held against an undisturbed one (minutes)

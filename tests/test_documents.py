@@ -7,12 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from ablation.bench import BENCHES
 from ablation.command.overrides import arguments
 from ablation.command.planning import plan
 from ablation.door import hydra
 from tests.conftest import ROOT
+from tests.test_layers import ROOMS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DOCUMENTS = [
@@ -128,3 +130,19 @@ def test_every_file_that_a_document_names_is_there(path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
+def test_the_site_has_every_document_and_every_room() -> None:
+    site = yaml.safe_load((ROOT / "docs/site/mkdocs.yml").read_text("utf-8"))
+    *documents, api = (value for entry in site["nav"] for value in entry.values())
+    named = {"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
+    assert set(documents) == named | {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")}
+    assert [path for entry in api for path in entry.values()] == [
+        f"api/{room}.md" for room in ROOMS
+    ]
+
+
+def test_every_study_whose_records_ship_is_described() -> None:
+    told = (ROOT / "docs/studies.md").read_text("utf-8")
+    for records in sorted(ROOT.glob("results/stripes/*/records.parquet")):
+        assert f"**`{records.parent.name}`**" in told
