@@ -7,14 +7,12 @@ python -m ablation.export study=quick run=0123456789ab to=best onnx=true  one of
 """
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 from ablation.command.overrides import key_of
 from ablation.command.planning import OF_EXPORT, Job, Plan, plan
 from ablation.door import door
-from ablation.runs.config import Execution, Run
-from ablation.runs.records import read_record, weights_path
+from ablation.runs.records import kept_weights, read_record, weights_path
 from ablation.theory.own import Own
 
 SHOWN = 3  # runs that are named where one has to be picked
@@ -37,7 +35,7 @@ def show(words: list[str], multirun: bool) -> None:
         raise ValueError(
             f"{entry.label} (run {entry.run.id}) diverged: its weights are of no use; take another run"
         )
-    weights = weights_of(execution, entry.run)
+    weights = kept_weights(execution.runs, entry.run)
     if not record or not weights:
         lacks = f"has no {'weights' if record else 'record'} below {execution.runs}"
         raise ValueError(
@@ -64,23 +62,12 @@ def chosen(wanted: Plan) -> Job:
         return jobs[named]
     if named is None and len(jobs) == 1:
         return next(iter(jobs.values()))
-    ready = sorted(jobs, key=lambda run_id: not kept(wanted.execution, jobs[run_id]))
+    runs = wanted.execution.runs
+    ready = sorted(jobs, key=lambda run_id: not kept_weights(runs, jobs[run_id].planned.run))
     some = ", ".join(f"run={run_id} ({jobs[run_id].planned.label})" for run_id in ready[:SHOWN])
     count = "one run" if len(jobs) == 1 else f"{len(jobs)} runs"
     first = f"run={named}: not among these; " if named else ""
     raise ValueError(f"{first}the words ask for {count}; pick one, such as {some}")
-
-
-def kept(execution: Execution, job: Job) -> bool:
-    """Whether the weights of a run lie there."""
-    return weights_of(execution, job.planned.run) is not None
-
-
-def weights_of(execution: Execution, run: Run) -> Path | None:
-    """Where the weights of a run lie, or those of the same run with its evaluation split opened; None where
-    there are neither."""
-    paths = [weights_path(execution.runs, each.id) for each in (run, replace(run, evaluate=True))]
-    return next((path for path in paths if path.exists()), None)
 
 
 def training(wanted: Plan, job: Job, words: list[str]) -> str:

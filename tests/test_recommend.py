@@ -3,7 +3,9 @@ against the plan."""
 
 import math
 import shlex
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.judge.questions import scopes
 from ablation.judge.recommend import Place, at, bend, interval, lines, standings
+from ablation.runs.records import weights_path
 from ablation.show.advice import Advice, advise, at_largest, commands, rows, sentence, text
 from ablation.show.results import Results
 from tests.conftest import ROOT
@@ -221,3 +224,27 @@ def test_two_networks_have_no_bend_and_say_so() -> None:
         math.isnan(each.low) for each in found.standings if not found.options[each.name].runs
     )
     assert "(nan" not in text(found)
+
+
+def test_a_network_whose_weights_lie_there_is_taken_home(tmp_path: Path) -> None:
+    """With the first seed whose weights are kept, not with the one that did best."""
+    runs = tmp_path / "runs"
+    shutil.copytree(ROOT / "results/stripes/figure8", runs)
+    found = advice("study=figure8", f"runs={runs}", times=8)
+    same = [
+        entry.run
+        for entry in found.results.wanted.planned
+        if entry.run.network == found.best.entry.run.network
+    ]
+    kept = sorted(same, key=lambda run: run.seed)[2]
+    weights_path(runs, kept.id).parent.mkdir()
+    weights_path(runs, kept.id).touch()
+    [(what, command)] = commands(found)
+    assert what == "take it home"
+    assert shlex.split(command)[2:] == [
+        "ablation.export",
+        "study=figure8",
+        f"runs={runs}",
+        f"run={kept.id}",
+        f"to={kept.id}",
+    ]

@@ -109,6 +109,13 @@ def weights_path(runs: Path, run_id: str) -> Path:
     return runs / run_id / "weights.pt"
 
 
+def kept_weights(runs: Path, run: Run) -> Path | None:
+    """Where the weights of a run lie, or those of the same run with its evaluation split opened; None where
+    there are neither."""
+    paths = [weights_path(runs, each.id) for each in (run, dataclasses.replace(run, evaluate=True))]
+    return next((path for path in paths if path.exists()), None)
+
+
 def write_record(runs: Path, record: Record) -> Path:
     """Write a record in its place; raises OSError (a full disk, say) with every earlier record whole."""
     path = record_path(runs, record.run_id)

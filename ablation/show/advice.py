@@ -17,6 +17,7 @@ from ablation.judge.verdicts import MARGIN
 from ablation.runs import checks
 from ablation.runs.arms import Planned, names_a_rule
 from ablation.runs.config import Run
+from ablation.runs.records import kept_weights
 from ablation.show.results import Results
 from ablation.show.words import listed
 from ablation.theory.cost import cost
@@ -309,8 +310,7 @@ def commands(advice: Advice) -> list[tuple[str, str]]:
     near = [best, *(advice.options[name] for name in advice.untold)]
     entries = [option.entry for option in near]
     seeds = sorted({entry.run.seed for entry in advice.results.wanted.planned})
-    keep = _run(advice, [best.entry], [best.entry.run.seed], "keep_weights=true")
-    found = [("train it and keep its weights", keep)]
+    found = [_taking(advice, best.entry)]
     if not all(option.runs for option in near):
         return [("train what is only predicted", _run(advice, entries, seeds)), *found]
     if len(near) == 1:
@@ -320,6 +320,21 @@ def commands(advice: Advice) -> list[tuple[str, str]]:
         return [("not told apart by", f"{MOST_SEEDS} seeds; choose by cost"), *found]
     more = [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + int(needed) - len(seeds))]
     return [(f"{len(more)} seeds may tell", _run(advice, entries, more)), *found]
+
+
+def _taking(advice: Advice, best: Planned) -> tuple[str, str]:
+    """How the network leaves: as it was trained, with the first seed whose weights lie there, or trained once
+    more."""
+    wanted = advice.results.wanted
+    same = [entry.run for entry in wanted.planned if entry.run.network == best.run.network]
+    kept = [run for run in same if kept_weights(wanted.execution.runs, run)]
+    if not kept:
+        again = _run(advice, [best], [best.run.seed], "keep_weights=true")
+        return "train it and keep its weights", again
+    first = min(kept, key=lambda run: run.seed)
+    own = [word for word in shlex.split(wanted.command) if not word.startswith("budget.")]
+    words = [*own, f"run={first.id}", f"to={first.id}"]
+    return "take it home", f"python -m ablation.export {shlex.join(words)}"
 
 
 def _seeds(advice: Advice) -> float:
@@ -338,7 +353,8 @@ def _run(advice: Advice, entries: Sequence[Planned], seeds: Sequence[int], *more
     """The command that trains these networks with these seeds, in the conditions of the study."""
     wanted = advice.results.wanted
     arms = [entry.arm for entry in entries]
-    own = [word for word in shlex.split(wanted.command) if not key_of(word).startswith(CHOSEN)]
+    given = (*CHOSEN, *map(key_of, more))
+    own = [word for word in shlex.split(wanted.command) if not key_of(word).startswith(given)]
     ruled = [arm for arm in arms if arm.rule]
     rules = list(dict.fromkeys(arm.rule for arm in ruled))
     phis = ",".join(dict.fromkeys(f"{arm.phi:.9g}" for arm in ruled))
