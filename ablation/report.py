@@ -17,6 +17,7 @@ from ablation.command.planning import plan
 from ablation.command.shipped import studies
 from ablation.door import door
 from ablation.judge.findings import table
+from ablation.runs.arms import starts
 from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, save, style, write
@@ -80,7 +81,8 @@ def write_findings(results: Results) -> list[tuple[str, str]]:
     """Findings as Markdown and CSV."""
     if not results.findings:
         return []
-    write_text(results.folder / "findings.md", tables(results.findings) + "\n")
+    told = [*starts(results.wanted.planned), tables(results.findings)]
+    write_text(results.folder / "findings.md", "\n\n".join(told) + "\n")
     write_text(results.folder / "findings.csv", as_csv(table(results.findings)))
     return [("Findings", str(results.folder / "findings.md"))]
 
@@ -179,6 +181,8 @@ def show(words: list[str], multirun: bool) -> None:
         lines += [(wanted.name, *line) for line in report(results)]
         if results.done:
             print(f"\n{wanted.name}\n{results_table(results)}")
+        for said in starts(wanted.planned):
+            print(f"\n{said}")
         if results.findings:
             print(f"\n{tables(results.findings, 'simple')}")
     print("\n" + tabulate(lines, headers=["study", "figure", "where"]))

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ablation.command.errors import NotYet, one_line
 from ablation.command.own import own_baseline
+from ablation.command.start import Weights, weights
 from ablation.images.survey import Survey, survey
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.checks import build, one_of, typed
@@ -154,10 +155,11 @@ class Conditions:
     equal: str
     setting: str
     survey: Survey
+    start: Weights | None
 
     def runs(self, arms: Iterable[Arm], seeds: Iterable[int]) -> list[Planned]:
-        """Every arm with every seed."""
-        return expand(
+        """Every arm with every seed; raises ValueError for one that cannot start as all do."""
+        planned = expand(
             self.baseline,
             arms,
             self.recipe,
@@ -167,13 +169,14 @@ class Conditions:
             equal=self.equal,
             setting=self.setting,
         )
+        return [self.start.starting(entry) for entry in planned] if self.start else planned
 
 
 # Settings that are no field of a frozen value of ours, by type.
 SETTINGS: Mapping[str, Any] = {
     **dict.fromkeys(("size", "cost", "equal", "format", "setting"), str),
-    **dict.fromkeys(("runs", "results", "cache", "expect", "to", "run"), str | None),
-    **{"accelerator": str, "evaluate": bool, "onnx": bool},
+    **dict.fromkeys(("runs", "results", "cache", "expect", "to", "run", "init"), str | None),
+    **{"accelerator": str, "evaluate": bool, "onnx": bool, "init_partial": bool},
     **{"wandb": Mapping, "wandb.mode": str, "wandb.project": str},
     **{"bench": Mapping, "bench.rounds": int | None, "bench.seconds": float, "bench.again": bool},
     **{"study": Mapping, "study.name": str | None, "study.question": str, "study.claim": str},
@@ -261,6 +264,7 @@ def conditions(cfg: DictConfig) -> Conditions:
         equal=cfg.equal,
         setting=cfg.setting,
         survey=found,
+        start=weights(cfg.init and str(cfg.init), cfg.init_partial),
     )
 
 

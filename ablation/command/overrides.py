@@ -18,7 +18,11 @@ IMPLIED = (
 # The default baseline and recipe were made for the default images; others get these.
 DEFAULT_IMAGES = "stripes"
 OF_OTHER_IMAGES = (("baseline", "mini"), ("recipe", "short"))
-PATHS = ("data.path", "baseline.path", "scaling.file", "runs", "results", "cache", "to", "run")
+PATHS = (
+    *("data.path", "baseline.path", "scaling.file", "init"),
+    *("runs", "results", "cache", "to", "run"),
+)
+SWEPT = ("data.path", "init")  # paths of which several make a sweep
 GROUPS = ("study", "recipe", "data", "scaling", "baseline")
 # What Hydra reads as a number, a list and the like.
 NO_NAME = re.compile(r"[-+]?(\d[\d_.]*(e[-+]?\d+)?|inf|nan)|true|false|null|\[.*\]|\{.*\}", re.I)
@@ -86,13 +90,14 @@ def _refuse_no_name(word: str) -> None:
 
 
 def _path_quoted(word: str) -> str:
-    """An override of a path whose value no grammar reads: a comma in it sweeps over sets of images alone, and
-    only where that path does not exist."""
+    """An override of a path whose value no grammar reads: a comma in it sweeps over images and starts alone,
+    and only where that path does not exist."""
     key, _, value = word.partition("=")
     if key not in PATHS or PLAIN.fullmatch(value) or value[:1] in ("", '"', "'") or "${" in value:
         return word
-    if key == "data.path" and "," in value and not Path(value).expanduser().exists():
-        return f"{key}={','.join(quoted(part) for part in value.split(','))}"
+    if key in SWEPT and "," in value and not Path(value).expanduser().exists():
+        parts = value.split(",")
+        return f"{key}={','.join(part if part == 'null' else quoted(part) for part in parts)}"
     return f"{key}={quoted(value)}"
 
 

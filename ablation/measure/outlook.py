@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from ablation.command.planning import Plan
 from ablation.measure.forecast import Forecast, wall_clock
-from ablation.runs.arms import Planned, pending, twins
+from ablation.runs.arms import Planned, pending, starts, twins
 from ablation.runs.records import Record
 from ablation.theory.network import Network
 from ablation.theory.own import Own
@@ -39,6 +39,7 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
     notes = [
         f"{wanted.name}: {count} distinct runs, {len(done)} done, {count - len(done)} to train"
     ]
+    notes += starts(wanted.planned)
     notes.append(spending(wanted, done, forecast, at_once))
     notes.append(showing(wanted, done))
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]

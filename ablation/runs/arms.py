@@ -1,7 +1,7 @@
 """A study becomes a list of runs: arms x phis x seeds, each with the network that its rule asks for."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +140,7 @@ class Planned:
             "angle": self.point.angle,
             "seed": self.run.seed,
             "run_id": self.run.id,
+            **({"start_share": self.run.init.share} if self.run.init else {}),
         }
 
 
@@ -202,3 +203,41 @@ def twins(planned: Iterable[Planned]) -> list[tuple[str, ...]]:
     for entry in planned:
         names.setdefault(entry.run.id, {})[entry.arm.label] = None
     return sorted({tuple(labels) for labels in names.values() if len(labels) > 1})
+
+
+def starts(planned: Iterable[Planned]) -> list[str]:
+    """What networks start from where that is not drawn, in a sentence for each file and setting; it says so
+    where arms do not start alike."""
+    groups: dict[tuple[str, str, str], list[Planned]] = {}
+    for entry in planned:
+        if entry.run.init:
+            place = (entry.baseline, entry.setting, entry.run.init.digest)
+            groups.setdefault(place, []).append(entry)
+    places = {place[:2] for place in groups}
+    return [
+        f"{f'{baseline} ({setting}): ' if len(places) > 1 else ''}{_started(entries)}"
+        for (baseline, setting, _), entries in groups.items()
+    ]
+
+
+def _started(entries: Sequence[Planned]) -> str:
+    """What the networks of one file hold of it."""
+    inits = [entry.run.init for entry in entries if entry.run.init]
+    source = f"{inits[0].source} (SHA-256 {inits[0].digest[:12]})"
+    drawn = "" if all(init.classifier for init in inits) else ", their classifier is drawn"
+    if all(init.whole for init in inits):
+        return f"all networks start from {source}{drawn}"
+    shares: dict[str, list[float]] = {}
+    for entry, init in zip(entries, inits, strict=True):
+        name = "baseline" if entry.arm.label == "baseline" else entry.arm.name
+        shares.setdefault(name, []).append(init.share)
+    told = ", ".join(f"{name} {_range(found)}" for name, found in shares.items())
+    return (
+        f"networks start from {source} with so much of their parameters: {told}; the rest is drawn. They "
+        "do not start alike: findings compare their starts as well as their rules"
+    )
+
+
+def _range(shares: Sequence[float]) -> str:
+    low, high = (f"{share:.1%}" for share in (min(shares), max(shares)))
+    return low if low == high else f"{low} to {high}"

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -216,14 +216,38 @@ def names_and_sizes(path: str) -> str:
 
 
 @dataclass(frozen=True)
+class Init:
+    """Weights that a run starts from; what they lack is drawn, as ever.
+
+    digest: SHA-256 of their file, the only part of an identity. source: a name of a hub, or the end of a
+    path. path: where the file lies here. share: of the network's parameters, those that the file holds.
+    whole: whether it lacks nothing but a classifier of as many classes. classifier: whether it has that.
+    """
+
+    digest: str
+    source: str = field(compare=False)
+    path: str = field(compare=False)
+    share: float = field(compare=False)
+    whole: bool = field(compare=False)
+    classifier: bool = field(compare=False)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a record says of it: all but a place on one machine."""
+        return {name: value for name, value in vars(self).items() if name != "path"}
+
+
+@dataclass(frozen=True)
 class Run:
-    """One training: the smallest thing with a record. evaluate=False never opens the evaluation split."""
+    """One training: the smallest thing with a record. evaluate=False never opens the evaluation split; init
+    None draws all weights."""
 
     network: Network | Own
     recipe: Recipe
     data: Data
     seed: int
     evaluate: bool = True
+    init: Init | None = None
 
     def __post_init__(self) -> None:
         within("seed", self.seed, 0, 2**31 - 1)
@@ -231,7 +255,8 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION."""
+        """A hash of all that changes the result: network, recipe, data, seed, RESULTS_VERSION, and what it
+        starts from where that is not drawn."""
         return digest(self._content | {"seed": self.seed, "results": RESULTS_VERSION})
 
     @cached_property
@@ -242,11 +267,13 @@ class Run:
 
     @property
     def _content(self) -> dict[str, dict[str, Any]]:
-        """Network, recipe and data, as far as they change a result."""
+        """Network, recipe, data and start, as far as they change a result."""
+        start = {"init": content(self.init)} if self.init else {}
         return {
             "network": content(self.network),
             "recipe": content(self.recipe),
             "data": self.data.identity() | {"opened": self.evaluate},
+            **start,
         }
 
 

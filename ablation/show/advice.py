@@ -15,7 +15,7 @@ from ablation.judge.questions import Entrant, Scope, macs_of
 from ablation.judge.recommend import Bend, Place, Standing, at, bend, lines, standings
 from ablation.judge.verdicts import MARGIN
 from ablation.runs import checks
-from ablation.runs.arms import Planned, names_a_rule
+from ablation.runs.arms import Planned, names_a_rule, starts
 from ablation.runs.config import Run
 from ablation.runs.records import kept_weights
 from ablation.show.results import Results
@@ -243,6 +243,7 @@ def text(advice: Advice) -> str:
             if names_a_rule(rule)
         ),
         *([f"{missing} of the study's runs are missing"] if missing else []),
+        *starts(advice.results.wanted.planned),
         "\n".join(f"{what}: {command}" for what, command in commands(advice)),
     ]
     return "\n\n".join(parts)

@@ -24,6 +24,7 @@ from PIL import Image
 from ablation.judge.contrasts import LEVEL
 from ablation.judge.expected import tally
 from ablation.judge.verdicts import MARGIN, VERDICTS
+from ablation.runs.arms import starts
 from ablation.runs.records import Record
 from ablation.show import audit_page
 from ablation.show.advice import at_largest
@@ -64,6 +65,7 @@ def page(
         results=results,
         wanted=results.wanted,
         about=about(results),
+        starts=starts(results.wanted.planned),
         embedded=first.name if first.embedded else "",
         figures=figures,
         photographs=[photograph(path) for path in photographs],

@@ -58,7 +58,7 @@ written here and more.{onnx}
 
 ## Licence
 
-`model.py` holds code of ablation, Apache-2.0. Of the images and of these weights: {licence}.
+`model.py` holds code of ablation, Apache-2.0. Of the images and of these weights{from_others}: {licence}.
 """
 
 
@@ -106,7 +106,8 @@ def card(about: Mapping[str, Any], named: bool, onnx: bool = False) -> str:
         most=min(MOST, len(images["classes"])),
         onnx=ONNX.format(pixels=images["pixels"]) if onnx else "",
         steps="\n".join(f"{number}. {step}" for number, step in enumerate(images["steps"], 1)),
-        data=data(about["data"]),
+        data=data(about["data"]) + start(about["start"]),
+        from_others=", and of those that they started from" if about["start"] else "",
         licence=about["data"]["licence"],
     )
 
@@ -148,3 +149,11 @@ def data(about: Mapping[str, Any]) -> str:
         " Their labels were shuffled: it can have learned nothing." if about["permuted"] else ""
     )
     return f"`{about['name']}` (digest {about['digest'] or 'not known'}).{shuffled}"
+
+
+def start(about: Mapping[str, Any] | None) -> str:
+    """What the weights started from, where they were not drawn."""
+    if about is None:
+        return ""
+    share = f"{about['share']:.1%} of its parameters"
+    return f"\n\nIt started from `{about['source']}` (SHA-256 {about['digest'][:12]}) with {share}."

@@ -45,6 +45,7 @@ from ablation.train.devices import (
 )
 from ablation.train.model import net_of, refuse_corrupting
 from ablation.train.processes import together
+from ablation.train.released import begin
 from ablation.train.tracking import Tracker
 from ablation.train.watch import Watch, finite
 
@@ -135,6 +136,7 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
         "recipe": dataclasses.asdict(run.recipe),
         "data": dataclasses.asdict(run.data) | run.data.identity(),
         "evaluate": run.evaluate,
+        **({"init": run.init.told} if run.init else {}),
     }
     tracker = Tracker(planned, execution, config | {"seed": run.seed, "cost": planned.arm.cost})
     config["images"] = {**splits.told, **standard()}
@@ -164,6 +166,8 @@ def _train(
     torch.manual_seed(run.seed)
     net = net_of(run)
     refuse_corrupting(net, recipe, device)
+    if run.init and planned.origin:
+        begin(net, run.network, planned.origin.network, run.init)
     if len(place.devices) > 1:
         net = synchronised(net, device)
     if device.type == "cuda":

@@ -107,6 +107,7 @@ def config(run: Trained) -> dict[str, Any]:
             "precision": entry.run.recipe.precision,
         },
         "training": {"seed": record.seed, **asdict(entry.run.recipe)},
+        "start": entry.run.init and entry.run.init.told,
         "data": {
             "name": entry.run.data.name,
             "digest": record.data_digest,
