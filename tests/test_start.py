@@ -29,6 +29,7 @@ from ablation.report import report
 from ablation.runs.arms import Planned, starts
 from ablation.runs.records import read_archive, read_record, weights_path
 from ablation.show.advice import advise, text
+from ablation.show.results import note
 from ablation.train import execute as executing
 from ablation.train.checkpoints import read_weights
 from ablation.train.execute import execute
@@ -123,8 +124,8 @@ def test_other_classes_get_a_classifier_that_is_drawn(home: Path) -> None:
     assert network.classes == 12
     [said] = starts([entry])
     assert re.fullmatch(
-        r"all networks start from \.\.\./taken/model.safetensors \(SHA-256 \w{12}\), their classifier is "
-        "drawn",
+        r"all networks start from \.\.\./taken/model.safetensors \(SHA-256 \w{12}\) but for their "
+        "classifiers; seeds do not vary these weights, so intervals speak of them alone",
         said,
     )
 
@@ -506,9 +507,9 @@ def test_a_plan_a_page_and_a_recommendation_say_that_arms_do_not_start_alike(
     results = results_of(tmp_path, *given)
     [said] = starts(results.wanted.planned)
     assert re.search(
-        r"so much of their parameters: baseline 100\.0%, depth \d\d\.\d% to \d\d\.\d%, width 0\.0%, "
-        r"resolution 100\.0%, compound .*; the rest is drawn\. They do not start alike: findings compare "
-        "their starts as well as their rules",
+        r"so much of their parameters: baseline 100\.0%, width 0\.0%, depth \d\d\.\d% to \d\d\.\d%, "
+        r"resolution 100\.0%, compound 0\.0%; the rest is drawn\. They do not start alike: findings "
+        "compare their starts as well as their rules; seeds do not vary",
         said,
     )
     shown = table(results.wanted, {})
@@ -519,6 +520,7 @@ def test_a_plan_a_page_and_a_recommendation_say_that_arms_do_not_start_alike(
     page = (results.folder / "report.html").read_text()
     assert "They do not start alike" in page and "0.0%" in page
     assert said in (results.folder / "findings.md").read_text()
+    assert "started from .../taken/model.safetensors, not alike" in note(results)
     advice = advise(results, Budget(times=2), lambda run: None)
     assert said in text(advice)
 
@@ -529,6 +531,9 @@ def test_networks_that_start_alike_are_not_warned_of(home: Path, tmp_path: Path)
     [said] = starts(wanted.planned)
     assert said.startswith("all networks start from .../taken/model.safetensors")
     assert starts(planned("study=quick").planned) == []
+    both = planned("scaling=resolution", f"init=null,{home / 'taken'}", "phi=0,1")
+    [said] = starts(both.planned)
+    assert said.startswith('micro, init="') and "all networks start from" in said
 
 
 def test_a_module_of_ones_own_starts_whole_or_not_at_all(folder: Path, cache: Path) -> None:

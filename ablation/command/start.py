@@ -167,6 +167,7 @@ def _of_hub(name: str, repository: str, file: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 
+    huggingface_hub.logging.set_verbosity_error()  # else it tells each of six attempts
     try:
         with suppress(EntryNotFoundError):
             cached = huggingface_hub.hf_hub_download(repository, file, local_files_only=True)

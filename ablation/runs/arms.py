@@ -205,7 +205,7 @@ def twins(planned: Iterable[Planned]) -> list[tuple[str, ...]]:
     return sorted({tuple(labels) for labels in names.values() if len(labels) > 1})
 
 
-def starts(planned: Iterable[Planned]) -> list[str]:
+def starts(planned: Sequence[Planned]) -> list[str]:
     """What networks start from where that is not drawn, in a sentence for each file and setting; it says so
     where arms do not start alike."""
     groups: dict[tuple[str, str, str], list[Planned]] = {}
@@ -213,20 +213,21 @@ def starts(planned: Iterable[Planned]) -> list[str]:
         if entry.run.init:
             place = (entry.baseline, entry.setting, entry.run.init.digest)
             groups.setdefault(place, []).append(entry)
-    places = {place[:2] for place in groups}
+    several = len({(entry.baseline, entry.setting) for entry in planned}) > 1
     return [
-        f"{f'{baseline} ({setting}): ' if len(places) > 1 else ''}{_started(entries)}"
+        (f"{baseline}, {setting}: " if several else "") + _started(entries)
         for (baseline, setting, _), entries in groups.items()
     ]
 
 
 def _started(entries: Sequence[Planned]) -> str:
-    """What the networks of one file hold of it."""
+    """What the networks of one file and setting hold of it."""
     inits = [entry.run.init for entry in entries if entry.run.init]
     source = f"{inits[0].source} (SHA-256 {inits[0].digest[:12]})"
-    drawn = "" if all(init.classifier for init in inits) else ", their classifier is drawn"
+    seeds = "seeds do not vary these weights, so intervals speak of them alone"
     if all(init.whole for init in inits):
-        return f"all networks start from {source}{drawn}"
+        drawn = "" if all(init.classifier for init in inits) else " but for their classifiers"
+        return f"all networks start from {source}{drawn}; {seeds}"
     shares: dict[str, list[float]] = {}
     for entry, init in zip(entries, inits, strict=True):
         name = "baseline" if entry.arm.label == "baseline" else entry.arm.name
@@ -234,7 +235,7 @@ def _started(entries: Sequence[Planned]) -> str:
     told = ", ".join(f"{name} {_range(found)}" for name, found in shares.items())
     return (
         f"networks start from {source} with so much of their parameters: {told}; the rest is drawn. They "
-        "do not start alike: findings compare their starts as well as their rules"
+        f"do not start alike: findings compare their starts as well as their rules; {seeds}"
     )
 
 

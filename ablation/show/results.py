@@ -1,6 +1,6 @@
 """A plan and what its records say: the frame, its means and findings, and the table that people read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, summary
 from ablation.judge.questions import Scope, scopes
 from ablation.judge.verdicts import Finding
-from ablation.runs.arms import twins
+from ablation.runs.arms import Planned, twins
 from ablation.runs.measurements import measurements_of
 from ablation.runs.records import Record, read_records
 from ablation.show.drawing import Drawing
@@ -103,6 +103,7 @@ def note(results: Results) -> list[str]:
         else "all training images"
     )
     lines = [f"{first.data.name}, {images}, {', '.join(map(str, epochs))} epochs"]
+    lines += _begun(planned)
     same = [f"same network: {' = '.join(labels)}" for labels in twins(planned)]
     lines += (
         same
@@ -118,3 +119,11 @@ def note(results: Results) -> list[str]:
         if missing
         else lines
     )
+
+
+def _begun(planned: Sequence[Planned]) -> list[str]:
+    """Of networks that start from weights: which, and whether alike."""
+    inits = [entry.run.init for entry in planned if entry.run.init]
+    sources = list(dict.fromkeys(init.source for init in inits))
+    alike = "" if all(init.whole for init in inits) else ", not alike"
+    return [f"started from {', '.join(sources)}{alike}"] if sources else []
