@@ -25,7 +25,7 @@ from ablation.command.progress import Progress
 from ablation.command.shipped import CONF
 from ablation.command.sweep import ELSEWHERE, Incomplete
 from ablation.door import fail, in_utf8, register
-from ablation.runs.arms import Planned
+from ablation.runs.arms import Planned, starts
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path, weights_path
 from ablation.runs.states import Busy, forgive, held, leave_reason
@@ -55,8 +55,8 @@ def job(cfg: DictConfig) -> str | None:
             )
         if not sweeping:
             on_signals(interrupt)
-            if found:
-                print(found, flush=True)
+            for said in filter(None, [found, *starts([entry])]):
+                print(said, flush=True)
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE

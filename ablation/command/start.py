@@ -21,7 +21,7 @@ from ablation.theory.own import Own
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ablation.train.released import Start
+    from ablation.train.start import Start
 
 # In the folder of an export, and in repositories of the hub; in that of a run.
 FILES = ("model.safetensors", "weights.pt")
@@ -75,7 +75,7 @@ def _with_epsilon(entry: Planned, epsilon: float | None) -> Planned:
 def _start(
     network: Network | Own, baseline: Network | Own, source: str, path: Path, digest: str
 ) -> "Start":
-    from ablation.train.released import start
+    from ablation.train.start import start
 
     return start(network, baseline, _shapes(path, digest), source, path)
 
@@ -83,9 +83,9 @@ def _start(
 @lru_cache(maxsize=8)
 def _shapes(path: Path, digest: str) -> dict[str, "Tensor"]:
     """What a file holds, without its numbers."""
-    from ablation.train.released import read
+    from ablation.train.checkpoints import read_state
 
-    return {name: tensor.to("meta") for name, tensor in read(path, digest).items()}
+    return {name: tensor.to("meta") for name, tensor in read_state(path, digest).items()}
 
 
 def weights(name: str | None, partial: bool) -> Weights | None:
@@ -131,10 +131,11 @@ def _fetched(name: str) -> Path | None:
     if name.startswith("hf:"):
         owner, repository, *inside = (*name.removeprefix("hf:").split("/"), "")
         file = "/".join(inside).strip("/") or FILES[0]
+        path = _of_hub(name, f"{owner}/{repository}", file)
         if file == FILES[0]:  # an export says beside it which network it is
             with suppress(ValueError):
                 _of_hub(name, f"{owner}/{repository}", "config.json")
-        return _of_hub(name, f"{owner}/{repository}", file)
+        return path
     library, _, architecture = name.partition("/")
     if library not in OF_LIBRARIES:
         return None

@@ -13,7 +13,7 @@ from ablation.command.ends import Interrupted, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
-from ablation.runs.arms import Planned, pending
+from ablation.runs.arms import Planned, pending, starts
 from ablation.runs.records import Record
 from ablation.runs.states import all_finished, forgive, held, leave_reason, state
 from ablation.theory.cost import cost
@@ -95,7 +95,7 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
             f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}"
         )
     on_signals(interrupt)
-    for said in wanted.found:
+    for said in [*wanted.found, *starts(wanted.planned)]:
         print(said, flush=True)
     _train_all(wanted, launch, launcher)
 

@@ -1,15 +1,18 @@
 """Checkpoints: one file a run, written atomically at epoch ends, that says whose it is; what is not this
-run's, or not as it was written, is set aside and never resumed from."""
+run's, or not as it was written, is set aside and never resumed from. And weights, ours and others', read from
+files."""
 
+import hashlib
+import io
 import json
 import logging
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 import xxhash
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -22,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def packed(content: Any) -> memoryview:
     """torch.save in memory: its own writer reports a full disk as a RuntimeError without its reason."""
-    buffer = BytesIO()
+    buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer()
 
@@ -36,15 +39,67 @@ def save(content: Any, path: Path) -> None:
 def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
     """Weights that `save` left; raises ValueError where the file is not as it was written."""
     try:
-        with zipfile.ZipFile(path) as parts:
-            damaged = parts.testzip()
-        if damaged:
-            raise ValueError(f"{damaged} in it is damaged")
+        _check_parts(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, by where a file ends
         raise ValueError(
             f"{path} holds no weights ({_why(error)}); remove it and run the study again"
         ) from error
+
+
+def _check_parts(file: Path | io.BytesIO) -> None:
+    """Raises ValueError where a part of what torch.save left has another checksum: torch passes that over."""
+    with zipfile.ZipFile(file) as parts:
+        damaged = parts.testzip()
+    if damaged:
+        raise ValueError(f"{damaged} in it is damaged")
+
+
+def read_state(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """The state dict in a file, safetensors or torch.save's; raises ValueError for anything else, for numbers
+    that are none, and for a file of another digest."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"{path} has changed since the run was planned; start the command again")
+    try:
+        state = _state(content)
+    except Exception as error:  # of many kinds, by where a file ends
+        raise ValueError(
+            f"{path} holds no weights ({first_line(error)}); give a state dict, as safetensors or "
+            "torch.save(net.state_dict(), FILE) leave it"
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(each, torch.Tensor) for each in state.values()
+    ):
+        raise ValueError(
+            f"{path} holds {_described(state)}, no state dict; save that alone, "
+            "torch.save(net.state_dict(), FILE)"
+        )
+    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path}: {broken[0]} holds numbers that are not finite; take other weights"
+        )
+    return dict(state)
+
+
+def _state(content: bytes) -> object:
+    """What a file holds; safetensors begin with the length of a mapping in JSON."""
+    if content[8:9] == b"{":
+        return safetensors.torch.load(content)
+    if content.startswith(b"PK"):  # older pickles are no archives
+        _check_parts(io.BytesIO(content))
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _described(found: object) -> str:
+    """What was found in place of a state dict."""
+    if isinstance(found, Mapping):
+        return f"a mapping of {', '.join(map(str, [*found][:3]))}"
+    return f"a {type(found).__name__}"
 
 
 class Checkpoints(TorchCheckpointIO):
@@ -86,7 +141,7 @@ class Checkpoints(TorchCheckpointIO):
             raise ValueError(f"it is of run {run_id}")
         if digest != _digest(content):
             raise ValueError("it is cut short or damaged")
-        return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
     def resumable(self, path: Path) -> Path | None:
         """`path` where a checkpoint of this run lies, whole; None where there is none, or something else,

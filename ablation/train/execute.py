@@ -45,7 +45,7 @@ from ablation.train.devices import (
 )
 from ablation.train.model import net_of, refuse_corrupting
 from ablation.train.processes import together
-from ablation.train.released import begin
+from ablation.train.start import begin
 from ablation.train.tracking import Tracker
 from ablation.train.watch import Watch, finite
 
@@ -166,7 +166,8 @@ def _train(
     torch.manual_seed(run.seed)
     net = net_of(run)
     refuse_corrupting(net, recipe, device)
-    if run.init and planned.origin:
+    if run.init:
+        assert planned.origin is not None
         begin(net, run.network, planned.origin.network, run.init)
     if len(place.devices) > 1:
         net = synchronised(net, device)

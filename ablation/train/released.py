@@ -1,34 +1,19 @@
-"""Weights from files: state dicts of timm and torchvision, and our own, put into this project's module, and
-its tensors into theirs.
+"""Released weights: state dicts of timm and torchvision loaded into this project's module, and its tensors
+into theirs.
 
 A state dict says neither how its convolutions pad nor the epsilon of its norms, so weights are named by
 library and architecture: `network_of` gives the network that they fit, `load` puts them into its module, and
-`give` puts ours into theirs. `start` finds what a file holds of any network, scaled or not, and `begin` puts
-that there. To normalise images as that library does is left to the caller.
+`give` puts ours into theirs. To normalise images as that library does is left to the caller.
 """
 
-import hashlib
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
-from pathlib import Path
 
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
-from ablation.runs.checks import build, first_line
-from ablation.runs.config import Init
 from ablation.theory.baselines import B0, BASELINES, MOBILENET_V1, MOBILENET_V2, Baseline
-from ablation.theory.blocks import Stage
 from ablation.theory.families import LITES
-from ablation.theory.network import Network, scale
-from ablation.theory.own import Own
-from ablation.theory.scaling import PUBLISHED, Coefficients
-from ablation.train.model import ConvNet
-from ablation.train.naming import (
+from ablation.theory.naming import (
     RESNET,
     TIMM,
     TIMM_CONVNEXT,
@@ -41,10 +26,9 @@ from ablation.train.naming import (
     TORCHVISION_REGNET,
     Naming,
 )
-from ablation.train.own import ARGUMENTS
-from ablation.train.own import load as function_of
-
-Place = tuple[int, ...] | str
+from ablation.theory.network import Network, scale
+from ablation.theory.scaling import PUBLISHED, Coefficients
+from ablation.train.model import ConvNet
 
 
 @dataclass(frozen=True)
@@ -127,8 +111,8 @@ ARCHITECTURES = {
 
 def network_of(name: str) -> Network:
     """The network that weights of `library/architecture` fit, with 1,000 classes, at its own resolution;
-    raises ValueError for a name that is not known and for weights trained with other padding."""
-    return _architecture(name).network
+    raises ValueError as `architecture_of` does."""
+    return architecture_of(name).network
 
 
 def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
@@ -138,10 +122,10 @@ def load(net: ConvNet, state: Mapping[str, Tensor], name: str) -> None:
     timm's tags may follow the name ("timm/efficientnet_b0.ra_in1k"). Raises ValueError for another network,
     for tensors that are missing or too many, and for a shape that differs; then `net` is as it was.
     """
-    architecture = _architecture(name)
+    architecture = architecture_of(name)
     _check_network(net.network, architecture.network, name)
     ours = net.state_dict()
-    names = _names(net.state_dict(), net.network, architecture.naming)
+    names = names_of(net.state_dict(), net.network, architecture.naming)
     _check_tensors(ours, state, names, name)
     net.load_state_dict(
         ours
@@ -159,10 +143,10 @@ def give(net: ConvNet, module: nn.Module, name: str) -> None:
 
     Raises ValueError as `load` does; then `module` is as it was.
     """
-    architecture, epsilon = _architecture(name), net.network.norm_epsilon
+    architecture, epsilon = architecture_of(name), net.network.norm_epsilon
     _check_network(net.network, replace(architecture.network, norm_epsilon=epsilon), name)
     ours, theirs = net.state_dict(), module.state_dict()
-    names = _names(net.state_dict(), net.network, architecture.naming)
+    names = names_of(net.state_dict(), net.network, architecture.naming)
     _check_tensors(ours, theirs, names, name)
     module.load_state_dict(
         {given: ours[tensor].reshape(theirs[given].shape) for tensor, given in names.items()}
@@ -172,7 +156,9 @@ def give(net: ConvNet, module: nn.Module, name: str) -> None:
             layer.eps = epsilon
 
 
-def _architecture(name: str) -> Architecture:
+def architecture_of(name: str) -> Architecture:
+    """What weights of `library/architecture` were trained as; raises ValueError for a name that is not known
+    and for weights trained with other padding."""
     plain = name.split(".")[0]
     if plain.split("/")[-1].startswith("tf_"):
         raise ValueError(
@@ -186,7 +172,7 @@ def _architecture(name: str) -> Architecture:
     return ARCHITECTURES[plain]
 
 
-def _names(tensors: Iterable[str], network: Network, naming: Naming) -> dict[str, str]:
+def names_of(tensors: Iterable[str], network: Network, naming: Naming) -> dict[str, str]:
     """For each tensor of ours, `module.leaf`, what the library calls it."""
     split = {tensor: tensor.rpartition(".")[::2] for tensor in tensors}
     # In the order of the convolution specs.
@@ -212,7 +198,7 @@ def _check_network(network: Network, wanted: Network, name: str) -> None:
 def _check_tensors(
     ours: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Mapping[str, str], name: str
 ) -> None:
-    missing = [given for given in names.values() if given not in state and not _counts(given)]
+    missing = [given for given in names.values() if given not in state and not counts(given)]
     extra = sorted(state.keys() - set(names.values()))
     if missing:
         raise ValueError(
@@ -224,7 +210,7 @@ def _check_tensors(
             f"{name}: has no {extra[0]}, one of {len(extra)}; give the name of the architecture that has"
         )
     for tensor, given in names.items():
-        if given in state and _sides(state[given]) != _sides(ours[tensor]):
+        if given in state and sides(state[given]) != sides(ours[tensor]):
             shapes = (
                 f"{tuple(state[given].shape)} where this network takes {tuple(ours[tensor].shape)}"
             )
@@ -234,291 +220,12 @@ def _check_tensors(
             )
 
 
-def _counts(tensor: str) -> bool:
+def counts(tensor: str) -> bool:
     """Whether this is a norm's count of batches, which weights older than torch 0.4.1 lack and evaluation
     does without."""
     return tensor.endswith("num_batches_tracked")
 
 
-def _sides(tensor: Tensor) -> tuple[int, ...]:
+def sides(tensor: Tensor) -> tuple[int, ...]:
     """The shape without what may be left out: a linear layer is a convolution of one pixel."""
     return tuple(side for side in tensor.shape if side != 1)
-
-
-# ---------------------------------------------------------------- what a run starts from
-
-
-# What lies beside a file of ours and says which network it holds, and where it says so.
-BESIDE = {"model.safetensors": ("config.json",), "weights.pt": ("record.json", "config")}
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a file holds of a network. names: what it calls these tensors of ours; lacks: of the first that it
-    lacks, what is wrong, "" where that is nothing but a classifier of other classes; share: of the
-    parameters, those that it holds; classifier: whether that is all of them; norm_epsilon: that of the
-    network in the file."""
-
-    names: Mapping[str, str]
-    lacks: str
-    share: float
-    classifier: bool
-    norm_epsilon: float | None
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a file may hold: a network, its tensors called as a library does, or as we do."""
-
-    network: Network | Own
-    naming: Naming | None = None
-
-    def names(self) -> dict[str, str]:
-        """For each tensor of ours, what the file calls it."""
-        tensors = _blank(self.network).state_dict()
-        if self.naming is None or isinstance(self.network, Own):
-            return {tensor: tensor for tensor in tensors}
-        return _names(tensors, self.network, self.naming)
-
-
-def read(path: Path, digest: str) -> dict[str, Tensor]:
-    """The state dict in a file, safetensors or torch.save's; raises ValueError for anything else, for numbers
-    that are none, and for a file of another digest."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ValueError(f"{path} has changed since the run was planned; start the command again")
-    try:
-        state = _state(content)
-    except Exception as error:  # of many kinds, by where a file ends
-        raise ValueError(
-            f"{path} holds no weights ({first_line(error)}); give a state dict, as safetensors or "
-            "torch.save(net.state_dict(), FILE) leave it"
-        ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(each, Tensor) for each in state.values()
-    ):
-        raise ValueError(
-            f"{path} holds {_described(state)}, no state dict; save that alone, "
-            "torch.save(net.state_dict(), FILE)"
-        )
-    broken = [name for name, tensor in state.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ValueError(
-            f"{path}: {broken[0]} holds numbers that are not finite; take other weights"
-        )
-    return dict(state)
-
-
-def _state(content: bytes) -> object:
-    """What a file holds; safetensors begin with the length of a mapping in JSON."""
-    if content[8:9] == b"{":
-        return safetensors.torch.load(content)
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _described(found: object) -> str:
-    """What was found in place of a state dict."""
-    if isinstance(found, Mapping):
-        return f"a mapping of {', '.join(map(str, [*found][:3]))}"
-    return f"a {type(found).__name__}"
-
-
-def start(
-    network: Network | Own,
-    baseline: Network | Own,
-    held: Mapping[str, Tensor],
-    source: str,
-    path: Path,
-) -> Start:
-    """What the tensors of a file hold of a network that was scaled from a baseline: the modules of the same
-    layer of the same stage whose tensors all have the same shapes.
-
-    Raises ValueError where the file does not hold the network that its source names or that lies beside it,
-    else this network or its baseline, whole but for a classifier.
-    """
-    kind = _recognised(_kinds(network, baseline, source, path), held, source)
-    called = _called(network, kind)
-    ours, of_classes = _blank(network).state_dict(), _of_classes(network)
-    unfit = [tensor for tensor, given in called.items() if not _fits(ours[tensor], held.get(given))]
-    drawn = {_module(tensor) for tensor in unfit if not _counts(tensor)}
-    kept = {tensor for tensor in ours if _module(tensor) not in drawn}
-    added = [tensor for tensor in unfit if tensor not in kept | of_classes]
-    sizes = {name: each.numel() for name, each in _blank(network).named_parameters()}
-    return Start(
-        names={
-            tensor: called[tensor] for tensor in ours if tensor in kept and called[tensor] in held
-        },
-        lacks=_lacking(added[0], called[added[0]], ours, held) if added else "",
-        share=sum(size for name, size in sizes.items() if name in kept) / sum(sizes.values()),
-        classifier=of_classes <= kept,
-        norm_epsilon=None if isinstance(kind.network, Own) else kind.network.norm_epsilon,
-    )
-
-
-def begin(net: nn.Module, network: Network | Own, baseline: Network | Own, init: Init) -> None:
-    """Put what a file holds of a network into its module; raises ValueError as `read` and `start` do."""
-    path = Path(init.path)
-    held = read(path, init.digest)
-    names = start(network, baseline, held, init.source, path).names
-    ours = net.state_dict()
-    given = {tensor: held[name].reshape(ours[tensor].shape) for tensor, name in names.items()}
-    net.load_state_dict(ours | given)
-
-
-def _module(tensor: str) -> str:
-    """The module that holds a tensor; one of the network itself stands alone."""
-    return tensor.rpartition(".")[0] or tensor
-
-
-def _called(network: Network | Own, kind: Kind) -> dict[str, str]:
-    """For each tensor of a network, what a file of some kind calls that of the same place; "" for none."""
-    inside = dict(zip(_places(kind.network), kind.names().values(), strict=True))
-    places = zip(_blank(network).state_dict(), _places(network), strict=True)
-    return {tensor: inside.get(place, "") for tensor, place in places}
-
-
-def _fits(ours: Tensor, given: Tensor | None) -> bool:
-    return given is not None and _sides(given) == _sides(ours)
-
-
-def _lacking(
-    tensor: str, given: str, ours: Mapping[str, Tensor], held: Mapping[str, Tensor]
-) -> str:
-    """What is wrong with a tensor that a file lacks."""
-    if given not in held:
-        return f"the weights have no {tensor}"
-    return (
-        f"{tensor} has shape {tuple(ours[tensor].shape)}, in the weights {tuple(held[given].shape)}"
-    )
-
-
-@lru_cache(maxsize=64)
-def _blank(network: Network | Own) -> nn.Module:
-    """The module of a network as names and shapes, without memory; torch's generator is left as it was."""
-    if not isinstance(network, Own):
-        with torch.device("meta"):
-            return ConvNet(network)
-    function = function_of(network.factory, network.sources)
-    with torch.random.fork_rng(devices=[]):
-        return function(*(getattr(network, name) for name in ARGUMENTS)).to("meta")
-
-
-def _of_classes(network: Network | Own) -> set[str]:
-    """Tensors whose shape follows from the number of classes."""
-    ours = _blank(network).state_dict()
-    others = _blank(replace(network, classes=network.classes + 1)).state_dict()
-    return {name for name, tensor in ours.items() if tensor.shape != others[name].shape}
-
-
-def _places(network: Network | Own) -> Iterator[Place]:
-    """Of each tensor, where it stands whatever the depth: stage, layer and name within a block; its own name
-    outside of blocks."""
-    tensors = _blank(network).state_dict()
-    if isinstance(network, Own):
-        yield from tensors
-        return
-    blocks = [
-        (stage, layer) for stage, count in enumerate(network.layers) for layer in range(count)
-    ]
-    for tensor in tensors:
-        room, _, rest = tensor.partition(".")
-        number, _, inside = rest.partition(".")
-        yield (*blocks[int(number)], inside) if room == "blocks" else tensor
-
-
-def _kinds(network: Network | Own, baseline: Network | Own, source: str, path: Path) -> list[Kind]:
-    """What a file may hold, for data of as many classes as the network's."""
-    if isinstance(network, Own) or isinstance(baseline, Own):
-        return [Kind(network)]
-    kinds = [Kind(network), Kind(baseline)]
-    kinds += [
-        Kind(each.network, each.naming)
-        for each in ARCHITECTURES.values()
-        if _alike(each.network, network) or _alike(each.network, baseline)
-    ]
-    if beside := _network_beside(path):
-        kinds = [Kind(beside)]
-    if source.startswith(LIBRARIES):
-        architecture = _architecture(source)
-        kinds = [Kind(architecture.network, architecture.naming)]
-    for kind in kinds:
-        _check_kin(network, kind.network, source)
-    seen = {"pixels": network.pixels, "classes": network.classes}
-    return [replace(kind, network=replace(kind.network, **seen)) for kind in kinds]
-
-
-LIBRARIES = ("timm/", "torchvision/")
-
-
-def _alike(network: Network, other: Network) -> bool:
-    """Whether two networks have the same tensors, classifiers apart."""
-    seen = {name: getattr(other, name) for name in ("pixels", "classes", "norm_epsilon")}
-    return replace(network, **seen) == other
-
-
-def _check_kin(network: Network, other: Network, source: str) -> None:
-    """Raises ValueError where weights were trained in a network that differs in more than its size."""
-    sizes = ("pixels", "classes", "stem", "stages", "head", "hidden", "norm_epsilon", "fixed")
-    pairs = [("", network, other, sizes)]
-    for number, (ours, theirs) in enumerate(zip(network.stages, other.stages, strict=False), 1):
-        pairs.append((f"stage {number}'s ", ours, theirs, ("channels", "layers", "fixed")))
-    for where, ours, theirs, left_out in pairs:
-        for name in (each.name for each in fields(ours) if each.name not in left_out):
-            mine, given = getattr(ours, name), getattr(theirs, name)
-            if mine != given:
-                raise ValueError(
-                    f"init={source}: {where}{name} is {given} in the weights' network, {mine} in this one; "
-                    "give weights of its baseline"
-                )
-
-
-def _network_beside(path: Path) -> Network | None:
-    """The network whose weights an export or a run of ours left, as the file beside them says; None where
-    none does."""
-    if path.name not in BESIDE:
-        return None
-    name, *inside = BESIDE[path.name]
-    try:
-        about = json.loads((path.parent / name).read_text("utf-8"))
-        for key in (*inside, "network"):
-            about = about[key]
-        values = {each.name: about[each.name] for each in fields(Network) if each.name in about}
-        stages = tuple(build(Stage, row) for row in values["stages"])
-        return build(Network, values | {"stages": stages})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _recognised(kinds: Iterable[Kind], held: Mapping[str, Tensor], source: str) -> Kind:
-    """The kind that a file is of; raises ValueError where it is of none."""
-    found = [(kind, _faults(kind, held)) for kind in kinds]
-    kind, faults = min(found, key=lambda each: len(each[1]))
-    if faults:
-        raise ValueError(
-            f"init={source}: not the weights of this network or its baseline: {faults[0]}, one of "
-            f"{len(faults)} differences; give the whole weights of the baseline"
-        )
-    return kind
-
-
-def _faults(kind: Kind, held: Mapping[str, Tensor]) -> list[str]:
-    """What in a file is not as in a network of this kind; a classifier may be of other classes."""
-    ours, of_classes = _blank(kind.network).state_dict(), _of_classes(kind.network)
-    names = kind.names()
-    needed = {given: ours[tensor] for tensor, given in names.items() if tensor not in of_classes}
-    missing = [given for given in needed if given not in held and not _counts(given)]
-    extra = sorted(held.keys() - set(names.values()))
-    both = [given for given in needed if given in held]
-    shapes = {given: (tuple(held[given].shape), tuple(needed[given].shape)) for given in both}
-    return [
-        *(f"they have no {given}" for given in missing),
-        *(f"they have {given}, too" for given in extra),
-        *(
-            f"{given} has shape {shapes[given][0]}, not {shapes[given][1]}"
-            for given in both
-            if not _fits(needed[given], held[given])
-        ),
-    ]
