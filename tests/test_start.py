@@ -205,16 +205,26 @@ def test_a_file_in_torchvisions_names_is_known_with_its_epsilon(tmp_path: Path) 
     check_alike(ours, net, 64)
 
 
+@pytest.fixture(scope="module")
+def b0(tmp_path_factory: pytest.TempPathFactory) -> tuple[ConvNet, Path]:
+    """timm's network, and its weights as a file."""
+    net, state = named("timm/efficientnet_b0")
+    path = tmp_path_factory.mktemp("b0") / "model.safetensors"
+    save_file(state, path)
+    return net, path
+
+
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def hub(
+    b0: tuple[ConvNet, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, str]]:
     """A hub with one repository, its file called by its digest as in the hub's cache, and what is asked of it
     over the network."""
-    _, state = named("timm/efficientnet_b0")
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "main"
     blobs.mkdir(), snapshot.mkdir(parents=True)
-    save_file(state, blobs / "draft")
-    blob = blobs / hashlib.sha256((blobs / "draft").read_bytes()).hexdigest()
-    (blobs / "draft").rename(blob)
+    content = b0[1].read_bytes()
+    blob = blobs / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
     asked: list[tuple[str, str]] = []
 
     def download(repository: str, file: str, local_files_only: bool = False) -> str:
@@ -232,7 +242,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
 
 
 def test_weights_of_the_hub_are_fetched_once_and_have_their_own_epsilon(
-    hub: list[tuple[str, str]],
+    hub: list[tuple[str, str]], b0: tuple[ConvNet, Path]
 ) -> None:
     given = ("baseline=b0", *BIG, "init=timm/efficientnet_b0.ra_in1k")
     [entry] = planned(*given).planned
@@ -243,10 +253,9 @@ def test_weights_of_the_hub_are_fetched_once_and_have_their_own_epsilon(
     assert init and init.source == "timm/efficientnet_b0.ra_in1k" and init.whole
     assert entry.run.network.norm_epsilon == entry.point.network.norm_epsilon == 1e-5
     assert entry.origin and entry.scaled(0.5).run.network == entry.run.network
-    net, _ = named("timm/efficientnet_b0")
     ours = begun(entry)
-    ours.classifier = net.classifier
-    check_alike(ours, net, 64)
+    ours.classifier = b0[0].classifier
+    check_alike(ours, b0[0], 64)
 
 
 def test_a_name_without_a_library_says_which_file_of_which_owner(
