@@ -141,7 +141,7 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
     path = results.folder / "activation.png"
     with style():
         figure = activation_figure(
-            examples(data, results.wanted.execution.cache, data.native), found, note(results)
+            examples(data, results.wanted.execution.cache, data.side), found, note(results)
         )
         save(figure, path, dpi=96, metadata={"Software": None})
     return [("Class activation maps (Fig. 7)", str(path))]

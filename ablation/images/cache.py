@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
-from ablation.images.decoding import decode, render
+from ablation.images.decoding import decode, progress_of, render
 from ablation.images.embedded import embedded, of_kind
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
@@ -28,7 +28,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What decides how a data set is decoded, besides which images it is.
 DECISIVE = (
     *("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation"),
-    *("upsample", "draw", "background", "skip_broken", "pixel_limit"),
+    *("upsample", "draw", "background", "skip_broken", "pixel_limit", "stored"),
 )
 
 
@@ -101,6 +101,20 @@ def about(data: Data, cache: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def place(data: Data, cache: Path) -> Path:
+    """The folder that decoded images have, or will have."""
+    return _place(data, cache)[0]
+
+
+def underway(folder: Path) -> tuple[int, int] | None:
+    """Images that are decoded by now, and in all, where some process is filling that folder; else None."""
+    return progress_of(_draft(folder))
+
+
+def _draft(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.part")
+
+
 def images_of(data: Data, about: Mapping[str, Any]) -> dict[str, Any]:
     """What whoever uses a network has to know of its images, of which this is `about`: the names of classes
     in the order of labels, None where the data have none, and what is black and white in images of more than
@@ -112,7 +126,7 @@ def images_of(data: Data, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decoded(data: Data, cache: Path) -> Path:
-    """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
+    """The folder of decoded images, made once: train.npy, evaluation.npy (N, side, side, 3),
     *-labels.npy, about.json.
 
     Two processes that want it at the same time share the work of one. What does not fit what was written is
@@ -133,7 +147,7 @@ def decoded(data: Data, cache: Path) -> Path:
 
 
 def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
-    draft = folder.with_name(f"{folder.name}.part")
+    draft = _draft(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:

@@ -51,7 +51,7 @@ class Calibration:
         """Seconds of a whole run, from reading images to its record."""
         steps = run.recipe.epochs * (sizes.train // run.recipe.batch_size)
         forward = times(self.forward, work(run.network, EVALUATED))
-        loading = self.loading * sizes.total * run.data.native**2
+        loading = self.loading * sizes.total * run.data.side**2
         evaluation = evaluated(run, sizes) / EVALUATED * forward
         return self.fixed + loading + steps * self.step_seconds(run) + evaluation
 

@@ -109,7 +109,9 @@ class Data:
     reduced to before they are brought to the network's; None for native. A network of more pixels then sees
     an enlarged image: more pixels without more information. draw: how images are held out, plain or by-class
     (each class in its share). background: a colour under transparent pixels, whose transparency is otherwise
-    dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image.
+    dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image. stored:
+    least side in pixels that images are decoded to where that is below native, JPEGs by way of their own
+    scale; None for native.
     kind: of an embedded set whose images are of several kinds, the one to use alone. permuted: labels that
     are shuffled over the images of a source, so that nothing can be learned of them: a negative control.
     """
@@ -137,6 +139,7 @@ class Data:
     generator: int | None = None
     kind: str | None = None
     permuted: bool = False
+    stored: int | None = None
 
     def __post_init__(self) -> None:
         one_of("data.draw", self.draw, ("plain", "by-class"))
@@ -149,7 +152,7 @@ class Data:
         within("data.native", self.native, 1, 1e5)
         within("data.validation_size", self.validation_size, 1, 1e12)
         within("data.split_seed", self.split_seed, 0, 2**63 - 1)
-        for name in ("train_size", "evaluation_size", "detail"):
+        for name in ("train_size", "evaluation_size", "detail", "stored"):
             if getattr(self, name) is not None:
                 within(f"data.{name}", getattr(self, name), 1)
 
@@ -161,15 +164,34 @@ class Data:
                 "images hold no new information; take a "
                 f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
             )
+        if self.side < min(pixels, self.native):
+            raise ValueError(
+                f"{pixels} px is above data.stored={self.stored}, the side that images are decoded to; "
+                f"state data.stored={pixels} or more"
+            )
+
+    @property
+    def side(self) -> int:
+        """In pixels, of the decoded images."""
+        return self.stored or self.native
 
     def seen_at(self, pixels: int) -> "Data":
-        """The same images as a network of this input side sees them: a detail of no fewer pixels takes
-        nothing away."""
-        return (
-            dataclasses.replace(self, detail=None)
-            if self.detail and self.detail >= pixels
-            else self
-        )
+        """The same images as a network of this input side sees them: stored large enough, and a detail of no
+        fewer pixels takes nothing away."""
+        data = self.holding(pixels)
+        if self.detail and self.detail >= pixels:
+            return dataclasses.replace(data, detail=None)
+        return data
+
+    def holding(self, pixels: int) -> "Data":
+        """The same images stored for networks of up to this side: `stored` is doubled until it holds them,
+        and None where that reaches native."""
+        if self.stored is None:
+            return self
+        side = self.stored
+        while side < min(pixels, self.native):
+            side *= 2
+        return dataclasses.replace(self, stored=side if side < self.native else None)
 
     @property
     def embedded(self) -> bool:
