@@ -1,13 +1,19 @@
-"""Photographs as phones and cameras leave them: what is stored of them, and that records made before keep
-their names."""
+"""Photographs as phones and cameras leave them: what is stored of them, what a network sees, and that records
+made before keep their names."""
 
+import dataclasses
 import io
+import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from ablation.command import storing
 from ablation.command.compose import composed
@@ -16,10 +22,15 @@ from ablation.command.planning import Plan, plan, single
 from ablation.command.progress import Progress
 from ablation.command.storing import in_words, refuse_full
 from ablation.door import hydra
+from ablation.images.batches import Batches, crop, normalise, random_boxes, standard
 from ablation.images.cache import decoded, place, underway
 from ablation.images.decoding import PROGRESS
 from ablation.images.pixels import square
-from ablation.runs.config import Data
+from ablation.images.splits import Images, Splits, Streamed, centred, cut, load, resize
+from ablation.runs.config import Data, Recipe
+from ablation.train.card import told
+from ablation.train.execute import execute
+from ablation.train.written import prepare
 from tests.conftest import TINY
 
 WIDE, HIGH = 1600, 1200
@@ -314,3 +325,211 @@ def test_decoding_counts_every_image_once(
     monkeypatch.setattr(decoding._Count, "add", watched)
     decoded(album(photos, tmp_path).planned[0].run.data, tmp_path / "cache")
     assert counted == ["0 20", "5 20", "10 20", "15 20", "16 20", "20 20"]
+
+
+# --- What a network sees of them.
+
+CROPS = Recipe(
+    epochs=1,
+    batch_size=8,
+    learning_rate=0.1,
+    crop=0.25,
+    crop_from="stored",
+    evaluation_crop=0.875,
+)
+
+
+@pytest.fixture(scope="module")
+def stored(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Data, Path]:
+    """Data of the photographs, and the cache in which they are decoded."""
+    place_ = tmp_path_factory.mktemp("stored")
+    data = album(photos, place_).planned[0].run.data
+    decoded(data, place_ / "cache")
+    return data, place_ / "cache"
+
+
+def splits(stored: tuple[Data, Path], pixels: int, room: float = math.inf, **how: Any) -> Splits:
+    data, cache = stored
+    data = dataclasses.replace(data, **how)
+    return load(data, pixels, cache, room=room, view=CROPS.evaluation_crop)
+
+
+def test_a_box_is_what_pillow_cuts_and_resizes_once() -> None:
+    image = np.asarray(photograph(64, 64))
+    boxes = torch.tensor([[1.0, 1.0, 0.5, 0.5], [0.5, 0.25, 0.25, 0.875], [0.4, 0.4, 0.2, 0.8]])
+    found = cut(image[None], np.zeros(3, int), boxes, 16).numpy()
+    for seen, edges in zip(
+        found, [(0, 0, 64, 64), (48, 0, 64, 32), (38.4, 0, 64, 25.6)], strict=True
+    ):
+        wanted = Image.fromarray(image).resize((16, 16), Image.Resampling.BICUBIC, edges)
+        assert np.array_equal(seen, np.asarray(wanted))
+
+
+def test_no_box_reaches_beyond_an_image() -> None:
+    """Rounding in float32 does; Pillow would refuse it."""
+    image = np.asarray(photograph(60, 60))[None]
+    boxes = random_boxes(4000, 0.9, torch.Generator().manual_seed(0))
+    assert cut(image, np.zeros(4000, int), boxes, 4).shape == (4000, 4, 4, 3)
+
+
+def test_a_crop_keeps_the_detail_that_a_shrunk_image_has_lost() -> None:
+    """Stripes of two pixels: in a quarter of 256 px at 64 px they are whole, shrunk to 64 px before they are
+    grey."""
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, np.arange(256) % 4 < 2] = 255
+    boxes = torch.tensor([[0.25, 0.25, 0.5, 0.5]])
+    rows = np.zeros(1, int)
+    now = cut(stripes[None], rows, boxes, 64).float()
+    shrunk = resize(stripes[None], rows, 64)
+    before = crop(shrunk.permute(0, 3, 1, 2).float(), boxes)
+    assert now.std() > 100
+    assert before.std() < 1
+
+
+def test_what_is_measured_is_the_centre_of_what_is_stored(stored: tuple[Data, Path]) -> None:
+    data, cache = stored
+    seen = splits(stored, 32).evaluation
+    assert isinstance(seen, Images)
+    arrays = np.load(place(data, cache) / "evaluation.npy")
+    for pixels, array in zip(seen.pixels.numpy(), arrays, strict=True):
+        centre = Image.fromarray(array).resize(
+            (32, 32), Image.Resampling.BICUBIC, (16, 16, 240, 240)
+        )
+        assert np.array_equal(pixels, np.asarray(centre))
+
+
+def epoch(images: Images | Streamed, recipe: Recipe, **place: int) -> list[tuple[Tensor, Tensor]]:
+    return list(Batches(images, recipe, 3, lambda: 1, **place))
+
+
+def test_pixels_are_the_same_wherever_images_lie_and_whatever_reads_them(
+    stored: tuple[Data, Path],
+) -> None:
+    held, streamed = splits(stored, 40), splits(stored, 40, room=0)
+    for name in ("validation", "evaluation"):
+        one, other = getattr(held, name), getattr(streamed, name)
+        assert isinstance(one, Images) and isinstance(other, Streamed)
+        [(pixels, _)] = other.batches(torch.arange(len(other)), 99)
+        assert torch.equal(pixels, one.pixels)
+    several = dataclasses.replace(streamed.train, readers=2)  # type: ignore[type-var]
+    alone = dataclasses.replace(streamed.train, readers=0)  # type: ignore[type-var]
+    batches = [epoch(images, CROPS) for images in (held.train, alone, several)]
+    for one, other, third in zip(*batches, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[0], third[0])
+        assert torch.equal(one[1], other[1]) and torch.equal(one[1], third[1])
+
+
+def test_processes_that_share_a_batch_see_its_parts(stored: tuple[Data, Path]) -> None:
+    images = splits(stored, 24).train
+    [(whole, labels)] = epoch(images, CROPS)
+    parts = [epoch(images, CROPS, rank=rank, ranks=2)[0] for rank in (0, 1)]
+    assert torch.equal(torch.cat([pixels for pixels, _ in parts]), whole)
+    assert torch.equal(torch.cat([each for _, each in parts]), labels)
+
+
+def test_the_same_epoch_shows_the_same_crops_at_any_resolution(stored: tuple[Data, Path]) -> None:
+    """Up to what a resize does: brought to one side, they are alike."""
+    small, large = (epoch(splits(stored, side).train, CROPS)[0] for side in (32, 96))
+    again = F.interpolate(large[0], size=(32, 32), mode="bilinear", antialias=True)
+    other = torch.roll(again, 1, 0)
+    assert torch.equal(small[1], large[1])
+    assert (small[0] - again).abs().mean() < 0.02 < 0.2 < (small[0] - other).abs().mean()
+
+
+def test_what_is_not_cropped_is_seen_whole_and_once(stored: tuple[Data, Path]) -> None:
+    """A recipe without random crops whose evaluation crops trains on whole images."""
+    recipe = dataclasses.replace(CROPS, crop=1.0, flip=False)
+    images = splits(stored, 32).train
+    assert isinstance(images, Streamed)
+    [(pixels, _)] = epoch(images, recipe)
+    array = np.load(images.file)[images.rows]
+    boxes = torch.tensor([[1.0, 1.0, 0.5, 0.5]]).expand(len(array), 4)
+    whole = normalise(cut(array, np.arange(len(array)), boxes, 32))
+    distances = (pixels[:, None] - whole[None]).abs().amax((2, 3, 4))
+    assert (distances.amin(1) == 0).all()
+
+
+def test_detail_is_taken_away_before_a_crop_is_cut(stored: tuple[Data, Path]) -> None:
+    fine, coarse = (epoch(splits(stored, 64, detail=each).train, CROPS)[0][0] for each in (None, 8))
+    steps = [(images.diff(dim=3).abs().amax()).item() for images in (fine, coarse)]
+    assert steps[1] < steps[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ((), "shrunk"),
+        (("recipe.crop_from=stored",), "shrunk"),
+        (("recipe.crop=0.5",), "stored"),
+        (("recipe.crop=0.5", "recipe.crop_from=shrunk"), "shrunk"),
+        (("recipe.crop=0.5", "data.stored=5000"), "stored"),
+        (("recipe.crop=0.5", f"data.native={HIGH}"), "shrunk"),
+        (("recipe=paper", "recipe.batch_size=8"), "stored"),
+    ],
+)
+def test_crops_of_ones_own_images_are_cut_from_what_is_stored(
+    words: tuple[str, ...], wanted: str, photos: Path, tmp_path: Path
+) -> None:
+    [entry] = album(photos, tmp_path, *words).planned
+    assert entry.run.recipe.crop_from == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("data=shapes", "recipe.crop=0.5"), "shrunk"),
+        (("data=imagenet", "recipe.crop=0.5"), "stored"),
+        (("data=cifar10", "recipe=paper"), "stored"),
+    ],
+)
+def test_crops_of_other_images_are_cut_as_they_were(words: tuple[str, ...], wanted: str) -> None:
+    [entry] = planned(*words).planned
+    assert entry.run.recipe.crop_from == wanted
+    assert entry.run.recipe.evaluation_crop == (0.875 if "recipe=paper" in words else 1)
+
+
+def test_where_nothing_is_cropped_the_id_says_nothing_of_crops(
+    photos: Path, tmp_path: Path
+) -> None:
+    one, other = (
+        album(photos, tmp_path, *words).planned[0].run
+        for words in ((), ("recipe.crop_from=stored",))
+    )
+    assert one.id == other.id
+
+
+def test_an_evaluation_crop_of_a_shrunk_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"evaluation_crop=0.875: .*recipe.crop_from=stored"):
+        planned("data=shapes", "recipe.evaluation_crop=0.875")
+    with pytest.raises(ValueError, match="recipe.crop_from=native: choose one of shrunk, stored"):
+        planned("data=shapes", "recipe.crop=0.5", "recipe.crop_from=native")
+
+
+def test_a_run_on_photographs_ends_in_a_record_that_says_how_they_were_seen(
+    photos: Path, tmp_path: Path
+) -> None:
+    crops = ("recipe.crop=0.25", "recipe.evaluation_crop=0.875", "recipe.epochs=1")
+    wanted = album(photos, tmp_path, *crops)
+    record = execute(wanted.planned[0], wanted.execution)
+    assert record.status == "done"
+    told = record.config["recipe"]
+    assert (told["crop_from"], told["evaluation_crop"]) == ("stored", 0.875)
+    assert record.config["data"]["stored"] == 256
+    assert record.answers["evaluation"]["count"] == 4
+
+
+@pytest.mark.parametrize("detail", [None, 40])
+def test_an_exported_network_prepares_a_photograph_as_in_training(detail: int | None) -> None:
+    encoded = jpeg(photograph(WIDE, HIGH))
+    array, _ = square(encoded, 256, "white", scaled=True)
+    wanted = normalise(cut(array[None], np.zeros(1, int), centred(1, 0.9), 23, detail))
+    images = {
+        **{"native": 256, "scaled": True, "crop_from": "stored", "evaluation_crop": 0.9},
+        **{"detail": detail, "pixels": 23, "background": "white", "levels": {}},
+        **standard(),
+    }
+    found = prepare(Image.open(io.BytesIO(encoded)), images)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    steps = told(images)
+    assert "leaves 512 px or more" in steps[0]
+    assert any("the centre, 0.9 of the side, to 23 x 23 px in one resize" in step for step in steps)

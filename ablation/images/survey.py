@@ -43,12 +43,14 @@ NOW = {"draw": "by-class", "background": "white", "validation_size": None}
 @dataclass(frozen=True)
 class Survey:
     """The data of a command, complete. said: what was found, in lines; "" where nothing was opened. sizes: of
-    the splits, None where the data set decides and was not opened. images: in all, which are decoded."""
+    the splits, None where the data set decides and was not opened. images: in all, which are decoded. own:
+    whether crops are cut from what is stored, where the recipe leaves that open."""
 
     data: Data
     said: str = ""
     sizes: Sizes | None = None
     images: int | None = None
+    own: bool = False
 
 
 def survey(values: Mapping[str, Any], runs: Path, cache: Path) -> Survey:
@@ -64,8 +66,10 @@ def survey(values: Mapping[str, Any], runs: Path, cache: Path) -> Survey:
 
 @lru_cache(maxsize=16)
 def _surveyed(stated: str, runs: Path, cache: Path) -> Survey:
-    found = _found(json.loads(stated), runs, cache)
-    return replace(found, data=found.data.holding(1))
+    values = json.loads(stated)
+    own = values["stored"] is not None
+    found = _found(values, runs, cache)
+    return replace(found, data=found.data.holding(1), own=own or found.own)
 
 
 def _found(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
@@ -122,11 +126,13 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
     pairs = zip(seen, source.labels, strict=True)
     content = digest([each.content(labels) for each, labels in pairs])
     values["classes"] = _classes(values, source)
+    opened = values["native"] is None
     stood = _standing(values, seen, content, runs)
     data = stood or _completed(values, source, seen, content)
     sizes = _checked(data, source, seen)
     left = sum(_left(part, seen) for part in parts_of(data, source))
-    return Survey(data, "\n".join(_said(data, source, seen, sizes)), sizes, left)
+    said = "\n".join(_said(data, source, seen, sizes))
+    return Survey(data, said, sizes, left, own=opened and stood is None)
 
 
 def _completed(

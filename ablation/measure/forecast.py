@@ -62,7 +62,8 @@ class Calibration:
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
         streamed take none."""
-        held = 3 * sizes.total * run.network.pixels**2
+        kept = sizes.total - (sizes.train if run.recipe.from_stored else 0)
+        held = 3 * kept * run.network.pixels**2
         return (
             self.base
             + (held if held <= self.room else 0)

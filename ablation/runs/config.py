@@ -40,7 +40,9 @@ class Recipe:
     network starts shallow (Goyal et al. 2017; a branch beside a projection starts at one, since projection
     alone sees one pixel of four). norm_momentum: weight of the newest batch in the running batch-norm
     statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
-    the input side. crop: least area of a random resized crop, 1 for none. precision: fp32, or bf16 autocast.
+    the input side. crop: least area of a random resized crop, 1 for none. crop_from: what crops are cut from,
+    the image `shrunk` to the network's side, or as it is `stored`, to be resized once. evaluation_crop: side
+    of the centre crop that is evaluated, as a share of the stored image's. precision: fp32, or bf16 autocast.
     channels_last: memory format. validate_every: epochs between looks at the validation images; the final
     epoch is always measured.
     """
@@ -68,6 +70,8 @@ class Recipe:
     precision: str = "fp32"
     channels_last: bool = True
     validate_every: int = 2
+    crop_from: str = "shrunk"
+    evaluation_crop: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("recipe.optimizer", self.optimizer, ("sgd", "rmsprop", "adamw"))
@@ -84,6 +88,13 @@ class Recipe:
             within(f"recipe.{name}", getattr(self, name), 0, 0.99999)
         within("recipe.shift", self.shift, 0, 0.5)
         within("recipe.crop", self.crop, 0.01, 1)
+        one_of("recipe.crop_from", self.crop_from, ("shrunk", "stored"))
+        within("recipe.evaluation_crop", self.evaluation_crop, 0.1, 1)
+        if self.evaluation_crop < 1 and not self.from_stored:
+            raise ValueError(
+                f"recipe.evaluation_crop={self.evaluation_crop:g}: it is cut from stored images; add "
+                "recipe.crop_from=stored"
+            )
         within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
         if self.warmup_epochs > self.epochs:
@@ -91,6 +102,16 @@ class Recipe:
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be as long as or shorter than "
                 f"recipe.epochs={self.epochs}"
             )
+
+    @property
+    def from_stored(self) -> bool:
+        """Whether every image that a network sees is cut from the stored one and resized once."""
+        return self.crop_from == "stored"
+
+    @property
+    def crops(self) -> bool:
+        """Whether anything is cut off an image."""
+        return self.crop < 1 or self.evaluation_crop < 1
 
 
 @dataclass(frozen=True)
