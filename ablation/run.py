@@ -23,7 +23,7 @@ from ablation.command.overrides import arguments
 from ablation.command.planning import single
 from ablation.command.progress import Progress
 from ablation.command.shipped import CONF
-from ablation.command.storing import refuse_full, stores
+from ablation.command.storing import announce, stores
 from ablation.command.sweep import ELSEWHERE, Incomplete
 from ablation.door import fail, in_utf8, register
 from ablation.runs.arms import Planned
@@ -57,10 +57,9 @@ def job(cfg: DictConfig) -> str | None:
         if not sweeping:
             on_signals(interrupt)
             left = [] if finished(where, entry.run) else [(entry, found)]
-            needed = stores(left, where.cache)
-            for said in filter(None, (found.said, *needed)):
-                print(said, flush=True)
-            refuse_full(needed, where.cache)
+            if found.said:
+                print(found.said, flush=True)
+            announce(stores(left, where.cache), where.cache)
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE

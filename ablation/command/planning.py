@@ -118,7 +118,7 @@ class Plan:
         return [job.planned for job in self.jobs]
 
     def stores(self, done: Collection[str]) -> list[Store]:
-        """The decoded images that its runs read, but for those whose ids are done."""
+        """The decoded images that its runs read, but for runs whose ids are done."""
         left = [job for job in self.jobs if job.planned.run.id not in done]
         return stores([(job.planned, job.survey) for job in left], self.execution.cache)
 

@@ -70,6 +70,14 @@ def _images(data: Data, survey: Survey) -> int | None:
     return sum(made.SIZES.values()) if made else survey.images
 
 
+def announce(wanted: Sequence[Store], cache: Path) -> None:
+    """Say what will be decoded; raises ValueError where the disk has too little room."""
+    for store in wanted:
+        if not store.there:
+            print(store, flush=True)
+    refuse_full(wanted, cache)
+
+
 def refuse_full(wanted: Sequence[Store], cache: Path) -> None:
     """Raises ValueError where a disk has less room than decoded images will take."""
     needed, free = sum(store.bytes for store in wanted), room(cache)

@@ -13,7 +13,7 @@ from ablation.command.ends import Interrupted, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
-from ablation.command.storing import refuse_full
+from ablation.command.storing import announce
 from ablation.runs.arms import Planned, pending
 from ablation.runs.records import Record
 from ablation.runs.states import all_finished, forgive, held, leave_reason, state
@@ -106,10 +106,7 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     runs = {entry.run.id: entry.run for entry in wanted.planned}
     finished = all_finished(wanted.execution, runs.values())
     left = pending(wanted.planned, finished)
-    needed = wanted.stores(finished)
-    for store in needed:
-        print(store, flush=True)
-    refuse_full(needed, wanted.execution.cache)
+    announce(wanted.stores(finished), wanted.execution.cache)
     print(
         f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train",
         flush=True,

@@ -39,11 +39,12 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
     notes = [
         f"{wanted.name}: {count} distinct runs, {len(done)} done, {count - len(done)} to train"
     ]
+    notes += map(str, wanted.stores(done))
     notes.append(spending(wanted, done, forecast, at_once))
     notes.append(showing(wanted, done))
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]
     drawn = tabulate(lines, headers="keys", disable_numparse=True)
-    return "\n".join([*wanted.found, *map(str, wanted.stores(done)), drawn, *notes, *same])
+    return "\n".join([*wanted.found, drawn, *notes, *same])
 
 
 def _differs(planned: Sequence[Planned], name: str) -> bool:
