@@ -1,6 +1,8 @@
 """From encoded images to arrays: a data set decoded once to one side, into a folder of numpy arrays."""
 
+import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from ablation.runs.config import Data
 
 TOGETHER = 256  # images that are decoded before they are written, of at most
 HELD = 2**28  # bytes
+EVERY = 0.2  # seconds between words about how far it is
 PROGRESS = "progress"  # beside arrays that are being filled: images decoded, and in all
 Fault = tuple[str, str]  # an image that does not decode, and why
 WAY_OUT = "replace them, or leave them out by data.skip_broken=true"
@@ -142,12 +145,16 @@ class _Count:
 
     def __init__(self, file: Path, total: int) -> None:
         self.file, self.done, self.total = file, 0, total
+        self.written = -math.inf
         self.add(0)
 
     def add(self, count: int) -> None:
-        """So many more are."""
+        """So many more are; written now and then."""
         self.done += count
-        self.file.write_text(f"{self.done} {self.total}")
+        now = time.monotonic()
+        if now - self.written >= EVERY:
+            self.file.write_text(f"{self.done} {self.total}")
+            self.written = now
 
     def close(self) -> None:
         """Nobody waits any more."""
@@ -201,7 +208,7 @@ class _Written:
                     if pixels is not None:
                         self.file.seek(self.start + place * self._bytes)
                         self.file.write(pixels)
-                self.count.add(0 if levels else len(batch))
+                    self.count.add(0 if levels else 1)
 
     def _one(
         self, place: int, encoded: Encoded, levels: Levels | None
