@@ -179,8 +179,8 @@ def test_a_network_is_never_fed_from_less_than_its_side() -> None:
 def test_a_plan_that_grows_stores_all_its_images_alike_and_its_jobs_know(
     photos: Path, tmp_path: Path
 ) -> None:
-    words = ("-m", "baseline=b0", "scaling=published", "scaling.variant=b0,b3")
-    wanted = album(photos, tmp_path, *words[1:])
+    words = ("baseline=b0", "scaling=published", "scaling.variant=b0,b3")
+    wanted = album(photos, tmp_path, *words)
     assert {entry.run.network.pixels for entry in wanted.planned} == {224, 300}
     assert {entry.run.data.stored for entry in wanted.planned} == {512}
     [store] = wanted.stores(())
@@ -190,6 +190,9 @@ def test_a_plan_that_grows_stores_all_its_images_alike_and_its_jobs_know(
             entry, _ = single(composed(list(job.overrides)))
         assert entry.run.id == job.planned.run.id
         assert any(word.startswith("expect=") and entry.run.id in word for word in job.overrides)
+    assert wanted.stored == ("data.stored=512",)
+    [part] = album(photos, tmp_path, *words[:-1], "scaling.variant=b0", *wanted.stored).planned
+    assert part.run.id in {entry.run.id for entry in wanted.planned}
     [alone] = album(photos, tmp_path, "baseline=b0").planned
     assert alone.run.data.stored == 256
 

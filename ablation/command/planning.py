@@ -44,6 +44,7 @@ OF_EXPORT = ("to", "run", "onnx")  # settings of that door alone
 # Whose difference needs no word of its own in a table.
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
 MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
+STORED = "data.stored"
 LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 # What can answer a study's question: keys of claims (ablation.judge.claims) and of what is asked across
@@ -121,6 +122,13 @@ class Plan:
         """The decoded images that its runs read, but for runs whose ids are done."""
         left = [job for job in self.jobs if job.planned.run.id not in done]
         return stores([(job.planned, job.survey) for job in left], self.execution.cache)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What a command for some of its networks says, so that their images stay as they are stored for
+        all."""
+        words = {word for job in self.jobs for word in job.overrides if key_of(word) == STORED}
+        return tuple(words) if len(words) == 1 else ()
 
     @property
     def found(self) -> list[str]:
@@ -215,9 +223,9 @@ def _holding(job: Job, pixels: int) -> Job:
     if data == run.data:
         return job
     planned = replace(job.planned, run=replace(run, data=data))
-    settled = ("data.stored", "expect")
+    settled = (STORED, "expect")
     kept = [word for word in job.overrides if key_of(word) not in settled]
-    stored, expected = f"data.stored={data.side}", f"expect={quoted(planned.run.id)}"
+    stored, expected = f"{STORED}={data.side}", f"expect={quoted(planned.run.id)}"
     return replace(job, planned=planned, overrides=(*kept, stored, expected))
 
 
