@@ -20,13 +20,14 @@ from ablation.command.compose import composed
 from ablation.command.overrides import arguments
 from ablation.command.planning import Plan, plan, single
 from ablation.command.progress import Progress
-from ablation.command.storing import in_words, refuse_full
+from ablation.command.storing import in_words, refuse_full, stores
 from ablation.door import hydra
 from ablation.images.batches import Batches, crop, normalise, random_boxes, standard
 from ablation.images.cache import decoded, place, underway
 from ablation.images.decoding import PROGRESS
 from ablation.images.pixels import square
 from ablation.images.splits import Images, Splits, Streamed, centred, cut, load, resize
+from ablation.images.survey import Survey
 from ablation.runs.config import Data, Recipe
 from ablation.train.card import told
 from ablation.train.execute import execute
@@ -119,10 +120,15 @@ def test_photographs_are_stored_small_and_the_plan_says_how_small(
     arrays = [np.load(folder / f"{name}.npy") for name in ("train", "evaluation")]
     assert [array.shape for array in arrays] == [(16, 256, 256, 3), (4, 256, 256, 3)]
     assert not (folder / PROGRESS).exists()
+    [unseen] = stores([(wanted.planned[0], Survey(data))], tmp_path / "cache")
     [stored] = album(photos, tmp_path).stores(())
+    assert str(unseen) == str(stored)
     assert stored.bytes == 0
     assert str(stored).startswith("stored: 20 images at 256 px, 3.93 MB, in ")
     assert album(photos, tmp_path).stores({wanted.planned[0].run.id}) == []
+    (folder / "train-labels.npy").write_bytes(b"")
+    [damaged] = album(photos, tmp_path).stores(())
+    assert damaged.bytes == store.bytes
 
 
 def test_what_is_stored_is_part_of_what_a_run_is(photos: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation.images.cache import about, place
+from ablation.images.cache import counts, place
 from ablation.images.embedded import embedded
 from ablation.images.survey import Survey
 from ablation.runs.arms import Planned
@@ -59,9 +59,10 @@ def stores(needed: Iterable[tuple[Planned, Survey]], cache: Path) -> list[Store]
         folder = place(data, cache)
         before = found.get(folder)
         pixels = max(entry.run.network.pixels, before.pixels if before else 0)
-        there = bool(about(data, cache))
+        decoded = counts(folder)
+        images = sum(decoded.values()) if decoded else _images(data, survey)
         grown = data.side > survey.data.side
-        found[folder] = Store(data, folder, _images(data, survey), there, pixels, grown)
+        found[folder] = Store(data, folder, images, bool(decoded), pixels, grown)
     return list(found.values())
 
 

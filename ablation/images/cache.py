@@ -49,10 +49,10 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    known = _counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
-    counts = {source: len(of_kind(data, count)) for source, count in known.items()}
-    train = data.train_size or (counts["train"] - data.validation_size if counts else None)
-    evaluation = data.evaluation_size or counts.get("evaluation")
+    known = counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    own = {source: len(of_kind(data, count)) for source, count in known.items()}
+    train = data.train_size or (own["train"] - data.validation_size if own else None)
+    evaluation = data.evaluation_size or own.get("evaluation")
     return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
 
 
@@ -74,14 +74,17 @@ def check_sizes(data: Data, counts: Mapping[str, int]) -> Sizes:
     return Sizes(wanted, data.validation_size, data.evaluation_size or counts["evaluation"])
 
 
-def _counts(folder: Path) -> dict[str, int]:
-    """Decoded images of each source, empty where there are none."""
+def counts(folder: Path) -> dict[str, int]:
+    """Decoded images of each source, empty where there are none, or none that can be read."""
     if not (folder / "about.json").exists():
         return {}
-    return {
-        source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r"))
-        for source in ("train", "evaluation")
-    }
+    try:
+        return {
+            source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r"))
+            for source in ("train", "evaluation")
+        }
+    except (OSError, ValueError, EOFError):  # damaged: decoded again when it is opened
+        return {}
 
 
 def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
