@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from hydra import compose
 
 from ablation.command.planning import plan
+from ablation.command.storing import refuse_full
 from ablation.door import door
 from ablation.measure.outlook import rows, table
 from ablation.runs.records import read_records
@@ -27,6 +28,7 @@ def show(words: list[str], multirun: bool) -> None:
     """Print the plan of the overrides."""
     wanted = plan(words)
     done = read_records(wanted.execution.runs, (entry.run for entry in wanted.planned))
+    refuse_full(wanted.stores(done), wanted.execution.cache)
     if wanted.format == "json":
         print(json.dumps(rows(wanted, done), indent=1))
     else:

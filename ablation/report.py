@@ -139,11 +139,12 @@ def write_activation_maps(results: Results) -> list[tuple[str, str]]:
     ]
     if not found:
         return []
-    data = results.wanted.planned[0].run.data
+    run = results.wanted.planned[0].run
+    data, cache = run.data, results.wanted.execution.cache
     path = results.folder / "activation.png"
     with style():
         figure = activation_figure(
-            examples(data, results.wanted.execution.cache, data.native), found, note(results)
+            examples(data, cache, data.side, run.recipe), found, note(results)
         )
         save(figure, path, dpi=96, metadata={"Software": None})
     return [("Class activation maps (Fig. 7)", str(path))]

@@ -23,12 +23,13 @@ from ablation.command.overrides import arguments
 from ablation.command.planning import single
 from ablation.command.progress import Progress
 from ablation.command.shipped import CONF
+from ablation.command.storing import announce, stores
 from ablation.command.sweep import ELSEWHERE, Incomplete
 from ablation.door import fail, in_utf8, register
 from ablation.runs.arms import Planned, starts
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path, weights_path
-from ablation.runs.states import Busy, forgive, held, leave_reason
+from ablation.runs.states import Busy, finished, forgive, held, leave_reason
 from ablation.theory.cost import cost
 
 # Of the single run of this process: Hydra would print more than one line about it.
@@ -55,8 +56,10 @@ def job(cfg: DictConfig) -> str | None:
             )
         if not sweeping:
             on_signals(interrupt)
-            for said in filter(None, [found, *starts([entry])]):
+            left = [] if finished(where, entry.run) else [(entry, found)]
+            for said in filter(None, [found.said, *starts([entry])]):
                 print(said, flush=True)
+            announce(stores(left, where.cache), where.cache)
         _attempt(entry, where, _train if sweeping else _train_and_tell)
     except Busy:
         return ELSEWHERE

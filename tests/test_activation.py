@@ -32,11 +32,11 @@ def test_a_map_averages_to_the_logit_of_its_class() -> None:
 
 
 def test_examples_are_the_first_evaluation_image_of_each_class(cache: Path) -> None:
-    found = examples(DATA, cache, 32, count=4)
+    found = examples(DATA, cache, 32, RECIPE, count=4)
     assert found.labels.tolist() == [0, 4, 7, 11]
     images, labels = shapes.render("evaluation", 100, 0)
     for pixels, label in zip(
-        examples(DATA, cache, 96, count=4).pixels, found.labels.tolist(), strict=True
+        examples(DATA, cache, 96, RECIPE, count=4).pixels, found.labels.tolist(), strict=True
     ):
         assert np.array_equal(pixels, images[np.flatnonzero(labels == label)[0]])
 
@@ -56,6 +56,6 @@ def test_kept_weights_give_maps_at_every_resolution(tmp_path: Path, cache: Path)
     for maps in found:
         assert maps.maps.amin((1, 2)).tolist() == pytest.approx([0.0] * 4)
         assert maps.maps.amax((1, 2)).tolist() == pytest.approx([1.0] * 4)
-    figure = activation_figure(examples(DATA, cache, 96), found)
+    figure = activation_figure(examples(DATA, cache, 96, RECIPE), found)
     assert len(figure.axes) == 4 * 3
     assert figure.axes[1].get_title() == "baseline\nmap of 2 x 2"

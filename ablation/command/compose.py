@@ -253,8 +253,8 @@ def conditions(cfg: DictConfig) -> Conditions:
         raise ValueError(
             f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
         )
-    recipe = _recipe(cfg)
     found = _survey(cfg)
+    recipe = _recipe(cfg, found.own)
     _refuse_batch(recipe, found)
     return Conditions(
         baseline=_baseline(cfg.baseline, recipe, folder_at(cfg, "cache")),
@@ -268,8 +268,13 @@ def conditions(cfg: DictConfig) -> Conditions:
     )
 
 
-def _recipe(cfg: DictConfig) -> Recipe:
-    return build(Recipe, OmegaConf.to_container(cfg.recipe, resolve=True), "recipe")  # type: ignore[arg-type]
+def _recipe(cfg: DictConfig, own: bool) -> Recipe:
+    """own: whether crops are cut from stored images where that is left open; where nothing is cropped both
+    ways are one."""
+    values: dict[str, Any] = OmegaConf.to_container(cfg.recipe, resolve=True)  # type: ignore[assignment]
+    values["crop_from"] = values.get("crop_from") or ("stored" if own else "shrunk")
+    recipe = build(Recipe, values, "recipe")
+    return recipe if recipe.crops else replace(recipe, crop_from="shrunk")
 
 
 def _survey(cfg: DictConfig) -> Survey:

@@ -8,7 +8,7 @@ records.
 import itertools
 import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from ablation.command.compose import (
 )
 from ablation.command.errors import NotYet
 from ablation.command.overrides import SET_BY_STUDY, arm_overrides, beside_study, key_of, quoted
+from ablation.command.storing import Store, stores
 from ablation.images.cache import Sizes
 from ablation.images.survey import Survey
 from ablation.runs.arms import Arm, Planned
@@ -43,6 +44,7 @@ OF_EXPORT = ("to", "run", "onnx")  # settings of that door alone
 # Whose difference needs no word of its own in a table.
 WITH_A_COLUMN = ("scaling", "baseline", "cost", "study", "size", "format")
 MOST = 100_000  # runs of one plan, which takes a minute and a gigabyte then
+STORED = "data.stored"
 LONGEST = 200  # bytes in the name of a study, which is that of a folder too
 SIZES = ("reference", "paper")  # of a study, besides the small one that its file describes
 # What can answer a study's question: keys of claims (ablation.judge.claims) and of what is asked across
@@ -116,6 +118,18 @@ class Plan:
         """Every run, with its place in the study."""
         return [job.planned for job in self.jobs]
 
+    def stores(self, done: Collection[str]) -> list[Store]:
+        """The decoded images that its runs read, but for runs whose ids are done."""
+        left = [job for job in self.jobs if job.planned.run.id not in done]
+        return stores([(job.planned, job.survey) for job in left], self.execution.cache)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What a command for some of its networks says, so that their images stay as they are stored for
+        all."""
+        words = {word for job in self.jobs for word in job.overrides if key_of(word) == STORED}
+        return tuple(words) if len(words) == 1 else ()
+
     @property
     def found(self) -> list[str]:
         """What was found of the images of its runs, in lines for people."""
@@ -154,7 +168,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     beside = beside_study(overrides)
     return Plan(
         name=_study_name(cfg),
-        jobs=_distinct(jobs),
+        jobs=_distinct(_alike(jobs)),
         execution=execution(cfg),
         results=folder_at(cfg, "results"),
         format=cfg.format,
@@ -196,6 +210,25 @@ def _setting(axes: Mapping[str, Sequence[str]], combination: Sequence[str]) -> s
     return ", ".join(words)
 
 
+def _alike(jobs: Sequence[Job]) -> list[Job]:
+    """The same runs, whose images are all stored for the largest network among them: no rule sees more of an
+    image than another."""
+    largest = max((job.planned.run.network.pixels for job in jobs), default=0)
+    return [_holding(job, largest) for job in jobs]
+
+
+def _holding(job: Job, pixels: int) -> Job:
+    run = job.planned.run
+    data = run.data.holding(pixels)
+    if data == run.data:
+        return job
+    planned = replace(job.planned, run=replace(run, data=data))
+    settled = (STORED, "expect")
+    kept = [word for word in job.overrides if key_of(word) not in settled]
+    stored, expected = f"{STORED}={data.side}", f"expect={quoted(planned.run.id)}"
+    return replace(job, planned=planned, overrides=(*kept, stored, expected))
+
+
 def _distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Each arm's run once, whichever parts of a study ask for it."""
     unique = {}
@@ -205,7 +238,7 @@ def _distinct(jobs: Sequence[Job]) -> tuple[Job, ...]:
     return tuple(unique.values())
 
 
-def single(cfg: DictConfig) -> tuple[Planned, str]:
+def single(cfg: DictConfig) -> tuple[Planned, Survey]:
     """The one run of a composed configuration, whatever study it belongs to, and what was found of its
     images."""
     check(cfg)
@@ -213,7 +246,7 @@ def single(cfg: DictConfig) -> tuple[Planned, str]:
     seed = typed("seed", cfg.seed, int)
     shared = conditions(cfg)
     [planned] = shared.runs([scaling_arm(cfg, cfg.phi)], [seed])
-    return planned, shared.survey.said
+    return planned, shared.survey
 
 
 def _axes(overrides: Sequence[str]) -> dict[str, list[str]]:

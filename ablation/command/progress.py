@@ -4,9 +4,11 @@ launcher."""
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from ablation.images.cache import place, underway
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import weights_path
@@ -33,6 +35,8 @@ class Progress:
         self.out = out or sys.stdout
         self.every = every
         self.states = {entry.run.id: State("planned") for entry in left}
+        self.folders = {place(data, execution.cache) for data in {entry.run.data for entry in left}}
+        self.decoding: dict[Path, tuple[int, int]] = {}  # images, of those being decoded
         self.at_once = 1
         self.live = live_on(self.out)
         self._stop = threading.Event()
@@ -62,6 +66,7 @@ class Progress:
 
     def look(self) -> None:
         """One round over the files."""
+        self._look_at_images()
         for number, entry in enumerate(self.left, 1):
             before = self.states[entry.run.id]
             if before.record:
@@ -86,6 +91,14 @@ class Progress:
         if self.live:
             self.live.update(bars(self._rows()), refresh=True)
 
+    def _look_at_images(self) -> None:
+        before, self.decoding = self.decoding, {}
+        for folder in self.folders:
+            if found := underway(folder):
+                self.decoding[folder] = found
+                if not self.live and _part(found) > _part(before.get(folder, (0, 0))):
+                    self._say(f"decoding images: {found[0]:,} of {found[1]:,}")
+
     def _say(self, line: str) -> None:
         if self.live:
             self.live.console.print(line, markup=False, soft_wrap=True)
@@ -105,19 +118,33 @@ class Progress:
         return f"{left} left" if left else ""
 
     def _rows(self) -> list[tuple[str, float, str]]:
-        """Label, share and news of each run that goes on; where there are several, first of all of them
-        together."""
+        """Label, share and news of images that are decoded and of each run that goes on; where there are
+        several, first of all of them together."""
+        images = [
+            ("images", done / max(1, total), f"{done:,} of {total:,} decoded")
+            for done, total in self.decoding.values()
+        ]
         states = [(entry, self.states[entry.run.id]) for entry in self.left]
         running = [(entry, now) for entry, now in states if now.name == "running"]
         if len(states) == 1:
-            return [
+            return images + [
                 (entry.label, now.share, f"{_news(now)}  {self._left()}") for entry, now in running
             ]
         behind = sum(entry.work * now.share for entry, now in states)
         work = sum(entry.work for entry in self.left)
         ended = sum(now.record is not None for _, now in states)
         together = (f"{ended} of {len(states)} done", behind / max(1, work), self._left())
-        return [together, *((entry.label, now.share, _news(now)) for entry, now in running)]
+        return [
+            *images,
+            together,
+            *((entry.label, now.share, _news(now)) for entry, now in running),
+        ]
+
+
+def _part(images: tuple[int, int]) -> int:
+    """Eighths of all images that are decoded; a line is printed for each."""
+    done, total = images
+    return 8 * done // max(1, total)
 
 
 def _news(now: State) -> str:

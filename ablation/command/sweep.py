@@ -13,6 +13,7 @@ from ablation.command.ends import Interrupted, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
+from ablation.command.storing import announce
 from ablation.runs.arms import Planned, pending, starts
 from ablation.runs.records import Record
 from ablation.runs.states import all_finished, forgive, held, leave_reason, state
@@ -103,7 +104,9 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
 def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     """Every run of a plan that has no record."""
     runs = {entry.run.id: entry.run for entry in wanted.planned}
-    left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
+    finished = all_finished(wanted.execution, runs.values())
+    left = pending(wanted.planned, finished)
+    announce(wanted.stores(finished), wanted.execution.cache)
     print(
         f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train",
         flush=True,

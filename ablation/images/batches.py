@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ablation.images.splits import Images, Streamed
+from ablation.images.splits import Images, Streamed, centred
 from ablation.runs.config import Recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in the released code
@@ -55,18 +55,16 @@ class Batches:
         order = torch.randperm(len(self.images), generator=draw)[:count]
         shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
-        boxes = (
-            random_boxes(count, self.recipe.crop, draw)
-            if self.recipe.crop < 1
-            else torch.empty(count, 0)
-        )
+        boxes = self._boxes(count, draw)
         own = self.recipe.batch_size // self.ranks
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
+        cut = boxes[mine] if self.recipe.from_stored else None  # by whoever reads the stored images
+        after = torch.empty(count, 0) if self.recipe.from_stored else boxes
         drawn = (
-            drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, boxes)
+            drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, after)
         )
         for (pixels, labels), shift, flip, box in zip(
-            self.images.batches(order[mine], own), *drawn, strict=True
+            self.images.batches(order[mine], own, cut), *drawn, strict=True
         ):
             moved = displaced(pixels, shift) if self.margin else pixels
             images = normalise(
@@ -75,6 +73,12 @@ class Batches:
                 else moved
             )
             yield (crop(images, box) if box.shape[1] else images), labels
+
+    def _boxes(self, count: int, draw: torch.Generator) -> Tensor:
+        """What is cut from each image: (count, 4), or (count, 0) where whole ones were resized before."""
+        if self.recipe.crop < 1:
+            return random_boxes(count, self.recipe.crop, draw)
+        return centred(count, 1.0) if self.recipe.from_stored else torch.empty(count, 0)
 
 
 def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:

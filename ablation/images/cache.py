@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 from filelock import FileLock
 
-from ablation.images.decoding import decode, render
+from ablation.images.decoding import decode, progress_of, render
 from ablation.images.embedded import embedded, of_kind
 from ablation.images.sources import drawn
 from ablation.runs.config import Data, digest
@@ -28,7 +28,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What decides how a data set is decoded, besides which images it is.
 DECISIVE = (
     *("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation"),
-    *("upsample", "draw", "background", "skip_broken", "pixel_limit"),
+    *("upsample", "draw", "background", "skip_broken", "pixel_limit", "stored"),
 )
 
 
@@ -49,10 +49,10 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    known = _counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
-    counts = {source: len(of_kind(data, count)) for source, count in known.items()}
-    train = data.train_size or (counts["train"] - data.validation_size if counts else None)
-    evaluation = data.evaluation_size or counts.get("evaluation")
+    known = counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    own = {source: len(of_kind(data, count)) for source, count in known.items()}
+    train = data.train_size or (own["train"] - data.validation_size if own else None)
+    evaluation = data.evaluation_size or own.get("evaluation")
     return Sizes(train, data.validation_size, evaluation) if train and evaluation else None
 
 
@@ -74,14 +74,17 @@ def check_sizes(data: Data, counts: Mapping[str, int]) -> Sizes:
     return Sizes(wanted, data.validation_size, data.evaluation_size or counts["evaluation"])
 
 
-def _counts(folder: Path) -> dict[str, int]:
-    """Decoded images of each source, empty where there are none."""
+def counts(folder: Path) -> dict[str, int]:
+    """Decoded images of each source, empty where there are none, or none that can be read."""
     if not (folder / "about.json").exists():
         return {}
-    return {
-        source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r"))
-        for source in ("train", "evaluation")
-    }
+    try:
+        return {
+            source: len(np.load(folder / f"{source}-labels.npy", mmap_mode="r"))
+            for source in ("train", "evaluation")
+        }
+    except (OSError, ValueError, EOFError):  # damaged: decoded again when it is opened
+        return {}
 
 
 def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
@@ -101,6 +104,20 @@ def about(data: Data, cache: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def place(data: Data, cache: Path) -> Path:
+    """The folder that decoded images have, or will have."""
+    return _place(data, cache)[0]
+
+
+def underway(folder: Path) -> tuple[int, int] | None:
+    """Images that are decoded by now, and in all, where some process is filling that folder; else None."""
+    return progress_of(_draft(folder))
+
+
+def _draft(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.part")
+
+
 def images_of(data: Data, about: Mapping[str, Any]) -> dict[str, Any]:
     """What whoever uses a network has to know of its images, of which this is `about`: the names of classes
     in the order of labels, None where the data have none, and what is black and white in images of more than
@@ -112,7 +129,7 @@ def images_of(data: Data, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decoded(data: Data, cache: Path) -> Path:
-    """The folder of decoded images, made once: train.npy, evaluation.npy (N, native, native, 3),
+    """The folder of decoded images, made once: train.npy, evaluation.npy (N, side, side, 3),
     *-labels.npy, about.json.
 
     Two processes that want it at the same time share the work of one. What does not fit what was written is
@@ -133,7 +150,7 @@ def decoded(data: Data, cache: Path) -> Path:
 
 
 def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
-    draft = folder.with_name(f"{folder.name}.part")
+    draft = _draft(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:

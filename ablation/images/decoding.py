@@ -1,6 +1,8 @@
-"""From encoded images to arrays: a data set decoded once to native size, into a folder of numpy arrays."""
+"""From encoded images to arrays: a data set decoded once to one side, into a folder of numpy arrays."""
 
+import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +20,10 @@ from ablation.images.sources import SMALL, Part, open_source, parts_of
 from ablation.runs.checks import first_line, listed
 from ablation.runs.config import Data
 
-TOGETHER = 256  # images that are decoded before they are written
+TOGETHER = 256  # images that are decoded before they are written, of at most
+HELD = 2**28  # bytes
+EVERY = 0.2  # seconds between words about how far it is
+PROGRESS = "progress"  # beside arrays that are being filled: images decoded, and in all
 Fault = tuple[str, str]  # an image that does not decode, and why
 WAY_OUT = "replace them, or leave them out by data.skip_broken=true"
 
@@ -41,12 +46,14 @@ def decode(data: Data, folder: Path) -> dict[str, Any]:
     classes, and images smaller than native size without upsample.
     """
     source = open_source(data, data.classes)
+    parts = parts_of(data, source)
+    count = _Count(folder / PROGRESS, sum(len(part.rows) for part in parts))
     with ExitStack() as files:
         written = []
-        for part in parts_of(data, source):
+        for part in parts:
             check_labels(data, part.name, part.labels, source.classes)
             file = files.enter_context((folder / f"{part.name}.npy").open("w+b"))
-            written.append(_Written(part, data, file))
+            written.append(_Written(part, data, file, count))
         levels = _levels(written, data)
         for each in written:
             each.deepen(levels)
@@ -54,9 +61,10 @@ def decode(data: Data, folder: Path) -> dict[str, Any]:
         if broken and not data.skip_broken:
             raise ValueError(_all_broken(data, written))
         shorter = [side for each in written for side in each.shorter.values()]
-        check_native(data, sum(side < data.native for side in shorter), len(shorter))
+        check_native(data, shorter)
         for each in written:
             each.close_up()
+    count.close()
     for each in written:
         labels = np.delete(each.part.labels, sorted(each.faults))
         check_labels(data, each.part.name, labels, source.classes)
@@ -88,12 +96,15 @@ def check_labels(data: Data, split: str, labels: np.ndarray, classes: Sequence[L
         )
 
 
-def check_native(data: Data, small: int, count: int) -> None:
-    """Raises ValueError where more than a tenth of all images would have to be enlarged."""
-    if small > SMALL * count and not data.upsample:
+def check_native(data: Data, shorter: Sequence[int]) -> None:
+    """Raises ValueError where more than a tenth of all images, of these shorter sides, would have to be
+    enlarged."""
+    small = sum(side < data.side for side in shorter)
+    if small > SMALL * len(shorter) and not data.upsample:
+        setting = "native" if data.stored is None else "stored"
         raise ValueError(
-            f"{data.name}: {small} of {count} images are smaller than data.native={data.native} px; state "
-            "a smaller data.native, or data.upsample=true to enlarge them"
+            f"{data.name}: {small} of {len(shorter)} images are smaller than data.{setting}={data.side} px; "
+            f"state a smaller data.{setting}, or data.upsample=true to enlarge them"
         )
 
 
@@ -129,12 +140,42 @@ def _levels(written: Sequence["_Written"], data: Data) -> Levels:
     )
 
 
-class _Written:
-    """A part of the data as an array (N, native, native, 3) in a file, written image by image and never
-    mapped: a full disk is an error, not a dead process."""
+class _Count:
+    """How many of all images are decoded, in a file for whoever waits."""
 
-    def __init__(self, part: Part, data: Data, file: BinaryIO) -> None:
-        self.part, self.data, self.file = part, data, file
+    def __init__(self, file: Path, total: int) -> None:
+        self.file, self.done, self.total = file, 0, total
+        self.written = -math.inf
+        self.add(0)
+
+    def add(self, count: int) -> None:
+        """So many more are; written now and then."""
+        self.done += count
+        now = time.monotonic()
+        if now - self.written >= EVERY:
+            self.file.write_text(f"{self.done} {self.total}")
+            self.written = now
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self.file.unlink()
+
+
+def progress_of(folder: Path) -> tuple[int, int] | None:
+    """Images decoded, and in all, of a folder that is being filled; None where none is."""
+    try:
+        done, total = (folder / PROGRESS).read_text().split()
+        return int(done), int(total)
+    except (OSError, ValueError):  # none there, or just being written
+        return None
+
+
+class _Written:
+    """A part of the data as an array (N, side, side, 3) in a file, written image by image and never mapped: a
+    full disk is an error, not a dead process."""
+
+    def __init__(self, part: Part, data: Data, file: BinaryIO, count: _Count) -> None:
+        self.part, self.data, self.file, self.count = part, data, file, count
         self.faults: dict[int, Fault] = {}
         self.shorter: dict[int, int] = {}
         self.deep: list[int] = []
@@ -148,10 +189,10 @@ class _Written:
     @property
     def _bytes(self) -> int:
         """Of one image."""
-        return 3 * self.data.native**2
+        return 3 * self.data.side**2
 
     def _header(self, count: int) -> None:
-        shape = (count, self.data.native, self.data.native, 3)
+        shape = (count, self.data.side, self.data.side, 3)
         about = {"descr": "|u1", "fortran_order": False, "shape": shape}
         self.file.seek(0)
         np.lib.format.write_array_header_1_0(self.file, about)
@@ -160,12 +201,14 @@ class _Written:
         """Decode the rows at these places, ascending in the source, in threads: the codec releases the
         interpreter lock."""
         stream = zip(places, self.part.table.encoded(self.part.rows[places]), strict=True)
+        together = max(1, min(TOGETHER, HELD // self._bytes))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := list(islice(stream, TOGETHER)):
+            while batch := list(islice(stream, together)):
                 for place, pixels in pool.map(lambda item: self._one(*item, levels), batch):
                     if pixels is not None:
                         self.file.seek(self.start + place * self._bytes)
                         self.file.write(pixels)
+                    self.count.add(0 if levels else 1)
 
     def _one(
         self, place: int, encoded: Encoded, levels: Levels | None
@@ -174,7 +217,8 @@ class _Written:
         data = self.data
         try:
             pixels, self.shorter[place] = square(
-                read(), data.native, data.background, data.pixel_limit, levels
+                *(read(), data.side, data.background, data.pixel_limit, levels),
+                scaled=data.stored is not None,
             )
             return place, pixels
         except Deep:

@@ -42,6 +42,10 @@ def embedded(data: Data) -> Embedded | None:
             )
         return None
     made = EMBEDDED[data.name]
+    if data.stored is not None:
+        raise ValueError(
+            f"data.stored={data.stored}: {data.name} is made, not decoded; leave it out"
+        )
     if data.kind is not None:
         one_of("data.kind", data.kind, tuple(made.KINDS))
     stated = {"classes": data.classes, "native": data.native, "generator": data.generator or 1}

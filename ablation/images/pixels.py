@@ -42,6 +42,7 @@ HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # How files of these formats begin, for those without a suffix.
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 LIMIT = Data.pixel_limit  # as in Pillow, which beyond it suspects a decompression bomb
+GAP = 2  # sides that scaled decoding leaves, so that the resize after it decides what is seen
 
 # Of more than 8 bits, by Pillow's mode: what white is in the range of the type.
 WHITE = {"I": 65535.0, "F": 1.0}
@@ -118,20 +119,24 @@ def square(
     background: str | None = None,
     limit: int = LIMIT,
     levels: Levels | None = None,
+    scaled: bool = False,
 ) -> tuple[np.ndarray, int]:
     """A decoded image as uint8 (side, side, 3), shorter side resized to `side` and the centre cropped; and
     its shorter side as it came.
 
     background: what lies under transparent pixels; None drops transparency. levels: what becomes black and
-    white, by mode, of images of more than 8 bits. Raises Deep for such an image without levels, ValueError
+    white, by mode, of images of more than 8 bits. scaled: decode a JPEG at its own scale, a half, a quarter
+    or an eighth, as long as twice the side is left. Raises Deep for such an image without levels, ValueError
     for what is no image.
     """
     from PIL import Image, ImageOps
 
     with opened(encoded, limit) as stored:
+        shorter = min(stored.size)
+        if scaled:
+            stored.draft(None, (GAP * side, GAP * side))
         upright = ImageOps.exif_transpose(stored)
         picture = _in_colour(_in_bytes(upright, levels), background)
-    shorter = min(picture.size)
     if picture.size != (side, side):
         picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
     return np.asarray(picture), shorter

@@ -3,7 +3,7 @@ resolution."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -49,16 +50,24 @@ class Images:
         """The first `count` of them."""
         return Images(self.pixels[:count], self.labels[:count])
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels and labels on the device, `size` images at a time; order: of the rows, int64 on the CPU."""
+    def batches(
+        self, order: Tensor, size: int, boxes: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and labels on the device, `size` images at a time; order: of the rows, int64 on the CPU.
+
+        Raises ValueError for boxes: what is in memory was cut before.
+        """
+        if boxes is not None:
+            raise ValueError("crops are cut from stored images, and these are in memory")
         for rows in order.to(self.device).split(size):
             yield self.pixels[rows], self.labels[rows]
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """The same split where it is too large: rows of a file of decoded images, read and resized by `readers`
-    processes ahead of need."""
+    """The same split where it is too large, or crops are cut from what is stored: rows of a file of decoded
+    images, read and resized by `readers` processes ahead of need. view: None where whole images are resized,
+    else the centre crop that is seen unless a batch brings boxes."""
 
     file: Path
     rows: np.ndarray
@@ -67,14 +76,20 @@ class Streamed:
     detail: int | None
     readers: int
     device: torch.device = CPU
+    view: float | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return resize(
-            np.load(self.file, mmap_mode="r"), self.rows[rows.numpy()], self.side, self.detail
-        ), self.labels[rows]
+    def __getitem__(self, wanted: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        rows, boxes = wanted
+        stored = np.load(self.file, mmap_mode="r")
+        chosen = self.rows[rows.numpy()]
+        if self.view is None:
+            return resize(stored, chosen, self.side, self.detail), self.labels[rows]
+        if not boxes.shape[1]:
+            boxes = centred(len(rows), self.view)
+        return cut(stored, chosen, boxes, self.side, self.detail), self.labels[rows]
 
     def to(self, device: torch.device) -> "Streamed":
         """The same, whose batches go to another device."""
@@ -84,12 +99,16 @@ class Streamed:
         """The first `count` of them."""
         return replace(self, rows=self.rows[:count], labels=self.labels[:count])
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """As those of Images."""
+    def batches(
+        self, order: Tensor, size: int, boxes: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As those of Images. boxes: of each image in this order (see batches.random_boxes), None for its
+        view."""
+        boxes = torch.empty(len(order), 0) if boxes is None else boxes
         loader = DataLoader(
             self,  # type: ignore[arg-type]
             batch_size=None,  # a row of the sampler is a batch
-            sampler=order.split(size),
+            sampler=list(zip(order.split(size), boxes.split(size), strict=True)),
             num_workers=self.readers,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else it takes a number from the one of dropout
@@ -122,11 +141,14 @@ def load(
     evaluate: bool = True,
     room: float = math.inf,
     readers: int = 1,
+    view: float | None = None,
 ) -> Splits:
     """The three splits at `pixels` from the cache of decoded images, which is filled first where needed.
 
-    Together they are held in memory where they take at most `room` bytes, else streamed. Raises ValueError
-    for sizes that the source does not have, and for whatever is wrong with the source (see `decode`).
+    Together they are held in memory where they take at most `room` bytes, else streamed. view: side of the
+    centre crop that is measured, where every image is cut from the stored one; training images are then
+    always streamed. Raises ValueError for sizes that the source does not have, and for whatever is wrong with
+    the source (see `decode`).
     """
     data.check_pixels(pixels)
     folder = decoded(data, cache)
@@ -135,7 +157,8 @@ def load(
         for name, rows in choose(data, folder).items()
         if name != "evaluation" or evaluate
     }
-    held = 3 * pixels**2 * sum(len(rows) for _, rows in chosen.values()) <= room
+    kept = [name for name in chosen if view is None or name != "train"]
+    held = 3 * pixels**2 * sum(len(chosen[name][1]) for name in kept) <= room
     splits: dict[str, Images | Streamed] = {}
     for name, (source, rows) in chosen.items():
         stored = Streamed(
@@ -145,8 +168,10 @@ def load(
             pixels,
             data.detail,
             readers,
+            view=view,
         )
-        splits[name] = Images(*stored[torch.arange(len(rows))]) if held else stored
+        every = torch.arange(len(rows)), torch.empty(len(rows), 0)
+        splits[name] = Images(*stored[every]) if held and name in kept else stored
     about = json.loads((folder / "about.json").read_text())
     measured = [name for name in chosen if name != "train"]
     keys = {name: images_key(about["digest"], chosen[name][1]) for name in measured}
@@ -172,6 +197,40 @@ def resize(
         batch = torch.from_numpy(native[rows[start : start + chunk]])
         out[start : start + chunk] = _scaled(_scaled(batch, detail) if detail else batch, pixels)
     return out
+
+
+def centred(count: int, view: float) -> Tensor:
+    """(count, 4): boxes of centre crops of this share of a side (see batches.random_boxes)."""
+    return torch.tensor([view, view, 0.5, 0.5], dtype=torch.float64).expand(count, 4)
+
+
+def cut(
+    stored: np.ndarray, rows: np.ndarray, boxes: Tensor, pixels: int, detail: int | None = None
+) -> Tensor:
+    """Rows of (N, side, side, 3) as uint8 (len(rows), pixels, pixels, 3), of each its box, by one resize:
+    bicubic, antialiased, Pillow's, so the same bytes wherever they are computed.
+
+    boxes: (len(rows), 4), height, width, centre y and x in image units. detail: the side that an image is
+    reduced to before.
+    """
+    out = np.empty((len(rows), pixels, pixels, 3), np.uint8)
+    for place, (row, box) in enumerate(zip(rows, boxes.tolist(), strict=True)):
+        picture = Image.fromarray(stored[row])
+        if detail:
+            picture = picture.resize((detail, detail), Image.Resampling.BICUBIC)
+        edges = _edges(box, picture.width)
+        out[place] = picture.resize((pixels, pixels), Image.Resampling.BICUBIC, edges)
+    return torch.from_numpy(out)
+
+
+def _edges(box: Sequence[float], side: int) -> tuple[float, float, float, float]:
+    """Left, upper, right and lower edge of a box in pixels of an image; what rounding puts beyond it is taken
+    back."""
+    height, width, centre_y, centre_x = box
+    left, upper = (
+        max(0.0, side * (c - size / 2)) for c, size in ((centre_x, width), (centre_y, height))
+    )
+    return left, upper, min(side, left + side * width), min(side, upper + side * height)
 
 
 def _scaled(images: Tensor, pixels: int) -> Tensor:

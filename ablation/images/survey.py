@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ablation.runs.config import EMBEDDED, Data, digest, names_and_sizes
 from ablation.runs.files import write_json
 
 VALIDATION = 0.1  # of the training images of a folder of one's own, held out for every choice
+STORED = 256  # px that images of a folder of one's own are decoded to where nothing is stated
 HUB_VALIDATION = 1000  # images of a hub set, where nothing is stated
 # What custom.yaml leaves to the folder, as it was before it could be said.
 BEFORE = {"draw": "plain", "background": None, "validation_size": HUB_VALIDATION}
@@ -42,11 +43,14 @@ NOW = {"draw": "by-class", "background": "white", "validation_size": None}
 @dataclass(frozen=True)
 class Survey:
     """The data of a command, complete. said: what was found, in lines; "" where nothing was opened. sizes: of
-    the splits, None where the data set decides and was not opened."""
+    the splits, None where the data set decides and was not opened. images: in all, which are decoded. own:
+    whether crops are cut from what is stored, where the recipe leaves that open."""
 
     data: Data
     said: str = ""
     sizes: Sizes | None = None
+    images: int | None = None
+    own: bool = False
 
 
 def survey(values: Mapping[str, Any], runs: Path, cache: Path) -> Survey:
@@ -63,6 +67,12 @@ def survey(values: Mapping[str, Any], runs: Path, cache: Path) -> Survey:
 @lru_cache(maxsize=16)
 def _surveyed(stated: str, runs: Path, cache: Path) -> Survey:
     values = json.loads(stated)
+    own = values["stored"] is not None
+    found = _found(values, runs, cache)
+    return replace(found, data=found.data.holding(1), own=own or found.own)
+
+
+def _found(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
     if values["name"] in EMBEDDED and not values["path"]:
         return Survey(build(Data, values, "data"))
     if not values["path"]:
@@ -116,22 +126,28 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
     pairs = zip(seen, source.labels, strict=True)
     content = digest([each.content(labels) for each, labels in pairs])
     values["classes"] = _classes(values, source)
+    opened = values["native"] is None
     stood = _standing(values, seen, content, runs)
     data = stood or _completed(values, source, seen, content)
     sizes = _checked(data, source, seen)
-    return Survey(data, "\n".join(_said(data, source, seen, sizes)), sizes)
+    left = sum(_left(part, seen) for part in parts_of(data, source))
+    said = "\n".join(_said(data, source, seen, sizes))
+    return Survey(data, said, sizes, left, own=opened and stood is None)
 
 
 def _completed(
     values: dict[str, Any], source: Source, seen: Sequence["_Seen"], content: str
 ) -> Data:
-    """Data whose digest, native size and hold-out the folder decides, where they are not stated."""
+    """Data whose digest, native and stored side and hold-out the folder decides, where they are not stated.
+    Who states native has images decoded to that."""
     values["files"] = _files(values, content)
+    if values["native"] is None and values["stored"] is None:
+        values["stored"] = STORED
     values["native"] = values["native"] or _native(seen)
     train = parts_of(_draft(values), source)[0]
     tenth = max(1, int(VALIDATION * _left(train, seen)))
     values["validation_size"] = values["validation_size"] or tenth
-    return build(Data, values, "data")
+    return build(Data, values, "data").holding(1)
 
 
 def _checked(data: Data, source: Source, seen: Sequence["_Seen"]) -> Sizes:
@@ -140,7 +156,7 @@ def _checked(data: Data, source: Source, seen: Sequence["_Seen"]) -> Sizes:
     for part in parts:
         check_labels(data, part.name, part.labels, source.classes)
     sides = [min(side) for each in seen for side in each.sides if side]
-    check_native(data, sum(side < data.native for side in sides), len(sides))
+    check_native(data, sides)
     return check_sizes(data, {part.name: _left(part, seen) for part in parts})
 
 

@@ -145,7 +145,7 @@ def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibra
         loading = np.mean(together(_loading_seconds, [(run, where)] * found.at_once))
         tiny = dataclasses.replace(entry, run=run)
         records = together(execute, [(tiny, place) for place in places])
-    found = dataclasses.replace(found, loading=float(loading) / (sizes.total * data.native**2))
+    found = dataclasses.replace(found, loading=float(loading) / (sizes.total * data.side**2))
     seconds = float(np.mean([record.total_seconds for record in records]))
     memory = max(record.peak_memory for record in records)
     return dataclasses.replace(

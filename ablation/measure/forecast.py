@@ -51,7 +51,7 @@ class Calibration:
         """Seconds of a whole run, from reading images to its record."""
         steps = run.recipe.epochs * (sizes.train // run.recipe.batch_size)
         forward = times(self.forward, work(run.network, EVALUATED))
-        loading = self.loading * sizes.total * run.data.native**2
+        loading = self.loading * sizes.total * run.data.side**2
         evaluation = evaluated(run, sizes) / EVALUATED * forward
         return self.fixed + loading + steps * self.step_seconds(run) + evaluation
 
@@ -62,7 +62,8 @@ class Calibration:
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
         streamed take none."""
-        held = 3 * sizes.total * run.network.pixels**2
+        kept = sizes.total - (sizes.train if run.recipe.from_stored else 0)
+        held = 3 * kept * run.network.pixels**2
         return (
             self.base
             + (held if held <= self.room else 0)

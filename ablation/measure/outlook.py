@@ -40,6 +40,7 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
         f"{wanted.name}: {count} distinct runs, {len(done)} done, {count - len(done)} to train"
     ]
     notes += starts(wanted.planned)
+    notes += map(str, wanted.stores(done))
     notes.append(spending(wanted, done, forecast, at_once))
     notes.append(showing(wanted, done))
     same = [f"same network: {' = '.join(labels)}" for labels in twins(wanted.planned)]

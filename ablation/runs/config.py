@@ -40,7 +40,9 @@ class Recipe:
     network starts shallow (Goyal et al. 2017; a branch beside a projection starts at one, since projection
     alone sees one pixel of four). norm_momentum: weight of the newest batch in the running batch-norm
     statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
-    the input side. crop: least area of a random resized crop, 1 for none. precision: fp32, or bf16 autocast.
+    the input side. crop: least area of a random resized crop, 1 for none. crop_from: what crops are cut from,
+    the image `shrunk` to the network's side, or as it is `stored`, to be resized once. evaluation_crop: side
+    of the centre crop that is evaluated, as a share of the stored image's. precision: fp32, or bf16 autocast.
     channels_last: memory format. validate_every: epochs between looks at the validation images; the final
     epoch is always measured.
     """
@@ -68,6 +70,8 @@ class Recipe:
     precision: str = "fp32"
     channels_last: bool = True
     validate_every: int = 2
+    crop_from: str = "shrunk"
+    evaluation_crop: float = 1.0
 
     def __post_init__(self) -> None:
         one_of("recipe.optimizer", self.optimizer, ("sgd", "rmsprop", "adamw"))
@@ -84,6 +88,13 @@ class Recipe:
             within(f"recipe.{name}", getattr(self, name), 0, 0.99999)
         within("recipe.shift", self.shift, 0, 0.5)
         within("recipe.crop", self.crop, 0.01, 1)
+        one_of("recipe.crop_from", self.crop_from, ("shrunk", "stored"))
+        within("recipe.evaluation_crop", self.evaluation_crop, 0.1, 1)
+        if self.evaluation_crop < 1 and not self.from_stored:
+            raise ValueError(
+                f"recipe.evaluation_crop={self.evaluation_crop:g}: it is cut from stored images; add "
+                "recipe.crop_from=stored"
+            )
         within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
         if self.warmup_epochs > self.epochs:
@@ -91,6 +102,16 @@ class Recipe:
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be as long as or shorter than "
                 f"recipe.epochs={self.epochs}"
             )
+
+    @property
+    def from_stored(self) -> bool:
+        """Whether every image that a network sees is cut from the stored one and resized once."""
+        return self.crop_from == "stored"
+
+    @property
+    def crops(self) -> bool:
+        """Whether anything is cut off an image."""
+        return self.crop < 1 or self.evaluation_crop < 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +130,9 @@ class Data:
     reduced to before they are brought to the network's; None for native. A network of more pixels then sees
     an enlarged image: more pixels without more information. draw: how images are held out, plain or by-class
     (each class in its share). background: a colour under transparent pixels, whose transparency is otherwise
-    dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image.
+    dropped. skip_broken: leave out images that do not decode. pixel_limit: most pixels of one image. stored:
+    least side in pixels that images are decoded to where that is below native, JPEGs by way of their own
+    scale; None for native.
     kind: of an embedded set whose images are of several kinds, the one to use alone. permuted: labels that
     are shuffled over the images of a source, so that nothing can be learned of them: a negative control.
     """
@@ -137,6 +160,7 @@ class Data:
     generator: int | None = None
     kind: str | None = None
     permuted: bool = False
+    stored: int | None = None
 
     def __post_init__(self) -> None:
         one_of("data.draw", self.draw, ("plain", "by-class"))
@@ -149,7 +173,7 @@ class Data:
         within("data.native", self.native, 1, 1e5)
         within("data.validation_size", self.validation_size, 1, 1e12)
         within("data.split_seed", self.split_seed, 0, 2**63 - 1)
-        for name in ("train_size", "evaluation_size", "detail"):
+        for name in ("train_size", "evaluation_size", "detail", "stored"):
             if getattr(self, name) is not None:
                 within(f"data.{name}", getattr(self, name), 1)
 
@@ -161,15 +185,34 @@ class Data:
                 "images hold no new information; take a "
                 f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
             )
+        if self.side < min(pixels, self.native):
+            raise ValueError(
+                f"{pixels} px is above data.stored={self.stored}, the side that images are decoded to; "
+                f"state data.stored={pixels} or more"
+            )
+
+    @property
+    def side(self) -> int:
+        """In pixels, of the decoded images."""
+        return self.stored or self.native
 
     def seen_at(self, pixels: int) -> "Data":
-        """The same images as a network of this input side sees them: a detail of no fewer pixels takes
-        nothing away."""
-        return (
-            dataclasses.replace(self, detail=None)
-            if self.detail and self.detail >= pixels
-            else self
-        )
+        """The same images as a network of this input side sees them: stored large enough, and a detail of no
+        fewer pixels takes nothing away."""
+        data = self.holding(pixels)
+        if self.detail and self.detail >= pixels:
+            return dataclasses.replace(data, detail=None)
+        return data
+
+    def holding(self, pixels: int) -> "Data":
+        """The same images stored for networks of up to this side: `stored` is doubled until it holds them,
+        and None where that reaches native."""
+        if self.stored is None:
+            return self
+        side = self.stored
+        while side < min(pixels, self.native):
+            side *= 2
+        return dataclasses.replace(self, stored=side if side < self.native else None)
 
     @property
     def embedded(self) -> bool:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ablation.images.batches import normalise
 from ablation.images.cache import choose, decoded
-from ablation.images.splits import Images, resize
+from ablation.images.splits import Images, centred, cut, resize
 from ablation.runs.arms import Planned
 from ablation.runs.checks import first_line
-from ablation.runs.config import Data, Execution
+from ablation.runs.config import Data, Execution, Recipe
 from ablation.runs.records import weights_path
 from ablation.train.checkpoints import read_weights
 from ablation.train.model import ConvNet, net_of
@@ -47,9 +47,9 @@ def class_activation_maps(net: ConvNet, images: Tensor, classes: Tensor) -> tupl
     return maps, net.classifier(features.mean((2, 3)))
 
 
-def examples(data: Data, cache: Path, pixels: int, count: int = EXAMPLES) -> Images:
-    """The first evaluation image of each of `count` classes, spread over all of them: a choice that looks at
-    no network."""
+def examples(data: Data, cache: Path, pixels: int, recipe: Recipe, count: int = EXAMPLES) -> Images:
+    """The first evaluation image of each of `count` classes, spread over all of them, as the recipe evaluates
+    it: a choice that looks at no network."""
     folder = decoded(data, cache)
     source, rows = choose(data, folder)["evaluation"]
     labels = np.load(folder / f"{source}-labels.npy")
@@ -61,8 +61,13 @@ def examples(data: Data, cache: Path, pixels: int, count: int = EXAMPLES) -> Ima
             if (labels[rows] == label).any()
         ]
     )
-    native = np.load(folder / f"{source}.npy", mmap_mode="r")
-    return Images(resize(native, first, pixels, data.detail), torch.from_numpy(labels[first]))
+    stored = np.load(folder / f"{source}.npy", mmap_mode="r")
+    if recipe.from_stored:
+        boxes = centred(len(first), recipe.evaluation_crop)
+        seen = cut(stored, first, boxes, pixels, data.detail)
+    else:
+        seen = resize(stored, first, pixels, data.detail)
+    return Images(seen, torch.from_numpy(labels[first]))
 
 
 def maps_of(planned: Planned, execution: Execution) -> Maps | None:
@@ -79,7 +84,8 @@ def maps_of(planned: Planned, execution: Execution) -> Maps | None:
     except (ValueError, RuntimeError) as error:  # torch's, for those of another network
         log.warning("no map of %s: %s", planned.label, first_line(error))
         return None
-    images = examples(planned.run.data, execution.cache, planned.run.network.pixels)
+    run = planned.run
+    images = examples(run.data, execution.cache, run.network.pixels, run.recipe)
     maps, logits = class_activation_maps(net, normalise(images.pixels), images.labels)
     low = maps.amin((1, 2), keepdim=True)
     high = maps.amax((1, 2), keepdim=True)

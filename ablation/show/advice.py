@@ -354,6 +354,7 @@ def _run(advice: Advice, entries: Sequence[Planned], seeds: Sequence[int], *more
     """The command that trains these networks with these seeds, in the conditions of the study."""
     wanted = advice.results.wanted
     arms = [entry.arm for entry in entries]
+    more = (*wanted.stored, *more)
     given = (*CHOSEN, *map(key_of, more))
     own = [word for word in shlex.split(wanted.command) if not key_of(word).startswith(given)]
     ruled = [arm for arm in arms if arm.rule]

@@ -66,6 +66,12 @@ def told(images: Mapping[str, Any]) -> list[str]:
     """How an image becomes what the network takes, step by step."""
     native, detail, pixels = images["native"], images["detail"], images["pixels"]
     background, levels = images["background"], images["levels"]
+    scaled = [f"a JPEG decoded at the scale of its own that leaves {2 * native} px or more"]
+    cut = [
+        *([f"to {detail} x {detail} px, bicubic (Pillow)"] if detail else []),
+        f"the centre, {images['evaluation_crop']:g} of the side, to {pixels} x {pixels} px in one resize, "
+        "bicubic with antialiasing (Pillow's Image.resize with a box)",
+    ]
     under = f"over {background}" if background else "dropped"
     sides = [side for side in (detail, pixels) if side]
     before = [native, *sides]
@@ -79,11 +85,12 @@ def told(images: Mapping[str, Any]) -> list[str]:
         for kind, (black, white) in levels.items()
     ]
     return [
+        *(scaled if images["scaled"] else []),
         "turned upright as its EXIF says",
         *deep,
         f"to RGB, transparency {under}",
         f"shorter side to {native} px and the centre cropped, bicubic (Pillow's ImageOps.fit)",
-        *resized,
+        *(cut if images["crop_from"] == "stored" else resized),
         "divided by 255, less the mean, over the deviation of each channel",
     ]
 

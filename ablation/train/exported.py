@@ -66,7 +66,10 @@ def trained(entry: Planned, record: Record, weights: Path, cache: Path) -> Train
     images = {
         "classes": names or numbers,
         "pixels": network.pixels,
-        "native": data.native,
+        "native": data.side,
+        "scaled": data.stored is not None,
+        "crop_from": entry.run.recipe.crop_from,
+        "evaluation_crop": entry.run.recipe.evaluation_crop,
         "detail": data.detail,
         "background": data.background,
         "levels": recorded.get("levels", {}),

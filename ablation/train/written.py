@@ -86,6 +86,9 @@ def prepare(picture: Any, images: Mapping[str, Any]) -> Tensor:
     """
     from PIL import Image, ImageOps
 
+    side = images["native"]
+    if images["scaled"]:  # a JPEG at its own scale, as long as twice the side is left
+        picture.draft(None, (2 * side, 2 * side))
     picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] in "IF":
         import numpy as np
@@ -104,12 +107,19 @@ def prepare(picture: Any, images: Mapping[str, Any]) -> Tensor:
             under = Image.new("RGBA", picture.size, images["background"])
             picture = Image.alpha_composite(under, picture)
     picture = picture.convert("RGB")
-    side = images["native"]
     if picture.size != (side, side):  # shorter side to `side`, centre cropped
         picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
+    if images["crop_from"] == "stored":  # of the centre one resize
+        side = images["detail"] or side
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+        near = side * (0.5 - images["evaluation_crop"] / 2)
+        far = near + side * images["evaluation_crop"]
+        side = images["pixels"]
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC, (near, near, far, far))
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = pixels.view(1, side, side, 3).permute(0, 3, 1, 2).float()
-    for wanted in (images["detail"], images["pixels"]):
+    whole = images["crop_from"] == "shrunk"
+    for wanted in (images["detail"], images["pixels"]) if whole else ():
         if wanted and wanted != pixels.shape[2]:
             pixels = nn.functional.interpolate(
                 pixels, size=(wanted, wanted), mode="bilinear", antialias=True
