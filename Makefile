@@ -19,6 +19,8 @@ STEPS := recipe figure8 baseline-pixels grid-search transfer balance pairs resol
 SET ?=
 DATA ?=
 SLICE ?= 0
+# Of `make test-gpu`: correctness, step, many, studies, or all; --device cpu does them smaller.
+PARTS ?= all
 
 # Of `make bundle`: what the other machine is, and what it has already. HAS= takes torch too, with the CUDA libraries of its default build.
 BUNDLE ?= bundle
@@ -33,7 +35,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
+.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -123,6 +125,9 @@ check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, fals
 
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
 	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py
+
+test-gpu: $(INSTALLED) ## checks and measurements on a GPU, into build/gpu/ (PARTS="correctness step", DATA=FOLDER of Imagenette-96)
+	PYTHON=$(BIN)/python DATA=$(DATA) tests/gpu.sh $(PARTS)
 
 test-browser: $(INSTALLED) ## the page in a headless Chromium (installed by apt-get where it is missing); pictures in build/browser/
 	tests/browser/chromium.sh $(BIN)/python -m pytest tests/browser
