@@ -69,9 +69,17 @@ def write(folder: Path, records: Sequence[Record]) -> None:
         write_record(folder, record)
 
 
+@pytest.fixture(scope="module")
+def asked() -> Plan:
+    return planned(*WORDS)
+
+
 @pytest.fixture
-def wanted(tmp_path: Path) -> Plan:
-    return planned(*WORDS, "accelerator=cpu", f"runs={tmp_path}", f"cache={tmp_path / 'cache'}")
+def wanted(asked: Plan, tmp_path: Path) -> Plan:
+    """The same plan in folders of its own."""
+    return dataclasses.replace(
+        asked, execution=Execution(tmp_path, tmp_path / "cache", accelerator="cpu")
+    )
 
 
 def test_a_run_is_found_again_in_its_record(tmp_path: Path) -> None:
