@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.gpu import mps
 from tests.gpu.__main__ import PARTS
 from tests.gpu.checks import Check, Site, _attended, carry_out, names_of
 from tests.gpu.step import idle
@@ -69,6 +70,33 @@ def test_a_part_that_is_over_ends_what_goes_on_and_names_what_was_not_reached(
     assert {one["error"] for one in answers.values()} == {
         "not reached: the time of this part is over"
     }
+
+
+FAKE = """#!/bin/sh
+case "$1" in
+-d) sleep 30 & echo $! > "$CUDA_MPS_PIPE_DIRECTORY/pid"; exit $FAILS ;;
+*) read word; echo "$word" > "$CUDA_MPS_LOG_DIRECTORY/said"; kill $(cat "$CUDA_MPS_PIPE_DIRECTORY/pid") ;;
+esac
+"""
+
+
+def test_mps_is_started_and_ended_or_says_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a control program whose service keeps what it inherits open, as a service may."""
+    monkeypatch.setattr(mps, "CONTROL", "no-such-control")
+    assert mps.start(tmp_path) == "no-such-control is not installed here"
+    mps.stop(tmp_path)  # nothing to end
+    control = tmp_path / "control"
+    control.write_text(FAKE)
+    control.chmod(0o755)
+    monkeypatch.setattr(mps, "CONTROL", str(control))
+    for fails, expected in (("0", ""), ("3", f"{control}: ")):
+        monkeypatch.setenv("FAILS", fails)
+        assert mps.start(tmp_path) == expected
+        mps.stop(tmp_path)
+        assert (tmp_path / "mps-log" / "said").read_text() == "quit\n"
+        assert not (tmp_path / "mps").exists()
 
 
 def test_idle_is_what_no_kernel_covers() -> None:

@@ -372,7 +372,7 @@ def held(where: Execution, share: float) -> tuple[float, float, bool]:
             refused = False
         except torch.OutOfMemoryError:
             refused = True
-        time.sleep(1.0)
+        time.sleep(2.0)  # longer than CUDA takes to begin in the others
         return started, time.time(), refused
 
 

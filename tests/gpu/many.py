@@ -41,9 +41,9 @@ def processes(count: int, shared: bool, site: Site) -> dict[str, Any]:
     replaying a graph of a step; shared: through MPS."""
     folder = site.folder / f"{count}-{shared}"
     folder.mkdir()
-    if shared:
-        mps.start(site.folder)
     variables = mps.environment(site.folder) if shared else {}
+    if shared and (why := mps.start(site.folder)):
+        return {"left out": why}
     try:
         rates = together(
             _rates, [(site, place, count, folder, variables) for place in range(count)]

@@ -1,5 +1,6 @@
-"""NVIDIA's Multi-Process Service: processes share a GPU at the same moment, not in turns."""
+"""NVIDIA's Multi-Process Service: processes use a GPU at the same moment, not in turns."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,31 +18,38 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path) -> None:
-    """Start the service for clients with this folder; raises RuntimeError with what it said where it does
-    not."""
+def start(folder: Path) -> str:
+    """Start the service for clients with this folder; returns why it does not start, nothing where it
+    does."""
     if not shutil.which(CONTROL):
-        raise RuntimeError(f"{CONTROL} is not installed here")
+        return f"{CONTROL} is not installed here"
     for place in environment(folder).values():
         Path(place).mkdir(exist_ok=True)
-    done = _control(folder, "-d")
-    if done.returncode:
-        raise RuntimeError(f"{CONTROL} -d: {(done.stderr or done.stdout).strip()}")
+    try:
+        return _control(folder, "-d")
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
 
 
 def stop(folder: Path) -> None:
     """End the service of this folder, if it runs."""
     if (folder / "mps").exists():
-        _control(folder, said="quit\n")
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _control(folder, said="quit\n")
         shutil.rmtree(folder / "mps", ignore_errors=True)
 
 
-def _control(folder: Path, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [CONTROL, *words],
-        input=said,
-        env={**os.environ, **environment(folder)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+def _control(folder: Path, *words: str, said: str = "") -> str:
+    """What the control program complains of; a file takes it, for the service would keep a pipe open."""
+    complaints = folder / "mps-log" / "control"
+    with complaints.open("w") as file:
+        done = subprocess.run(
+            [CONTROL, *words],
+            input=said,
+            env={**os.environ, **environment(folder)},
+            stdout=file,
+            stderr=file,
+            text=True,
+            timeout=SECONDS,
+        )
+    return f"{CONTROL}: {complaints.read_text().strip()}" if done.returncode else ""
