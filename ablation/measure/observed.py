@@ -199,9 +199,12 @@ def _together(pairs: Sequence[tuple[Run, Record]], sizes: Sizes | None) -> Seen:
 
 def _fitted(seen: Sequence[Seen]) -> tuple[Sequence[float], float, float]:
     """Factors of a step, seconds that are fixed, and what an evaluated image costs (see Observed)."""
-    networks = {step_key(one.run): one for one in seen}.values()
-    terms = np.array([work(one.run.network, one.run.recipe.batch_size) for one in networks])
-    steps = np.array([one.image * one.run.recipe.batch_size for one in networks])
+    networks = _grouped(seen, lambda one: step_key(one.run)).values()
+    runs = [group[0].run for group in networks]
+    terms = np.array([work(run.network, run.recipe.batch_size) for run in runs])
+    images = [median(one.image for one in group) for group in networks]
+    sizes = [run.recipe.batch_size for run in runs]
+    steps = np.array(images) * sizes
     beside = np.array([(1.0, one.image * one.evaluated) for one in seen])
     rest = np.array([max(one.rest, 1e-3) for one in seen])
     fixed, evaluating = fit(beside, rest)
