@@ -165,7 +165,7 @@ check: lint test ## lint and test, what CI runs
 bundle: ## wheels for a machine without a network, into bundle/ (FOR_PYTHON=3.12 FOR_ARCH=x86_64; HAS="torch ..." are left out)
 	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(BUNDLE) --constraint constraints.txt antlr4-python3-runtime
-	grep == constraints.txt | grep -vi $(patsubst %,-e '^%==',antlr4-python3-runtime torch $(HAS)) > $(BUNDLE)/requirements.txt
+	grep == constraints.txt | grep -vi $(patsubst %,-e '^%==',antlr4-python3-runtime torch $(subst -,[-_.],$(subst _,-,$(HAS)))) > $(BUNDLE)/requirements.txt
 	$(DOWNLOAD) --no-deps --requirement $(BUNDLE)/requirements.txt 'setuptools>=77'
 	$(if $(filter torch,$(HAS)),,$(DOWNLOAD) --constraint constraints.txt torch)
 	du -sh $(BUNDLE)

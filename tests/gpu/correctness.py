@@ -5,7 +5,7 @@ import dataclasses
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ from tests.test_training import DATA, RECIPE, planned
 
 # ‖ours - reference‖ / ‖reference‖, the reference in float64 on the CPU: largest that passes.
 FLOAT32, GRADIENTS, BFLOAT16 = 1e-4, 1e-2, 5e-2
+UPDATES = (
+    5e-2  # of what optimizers make of them: AdamW's first step is nearly a sign, of tiny ones too
+)
 SMALL = ("mini", "mini-resnet")
 MORE = ("mini-mobilenet-v1", "mini-mobilenet-v2", "mini-convnext")  # on a GPU
 CPU = torch.device("cpu")
@@ -134,7 +137,7 @@ def _logits(network: Network, site: Site) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def channels_last(site: Site) -> dict[str, Any]:
-    """Both memory formats give the same logits, and the one that was asked for."""
+    """Both memory formats give the same logits."""
     found = {}
     for name, network in networks(site).items():
         ours, images, _ = _logits(network, site)
@@ -147,43 +150,42 @@ def channels_last(site: Site) -> dict[str, Any]:
 
 def training_step(site: Site) -> dict[str, Any]:
     """Gradients of a step with clipping, and what each optimizer makes of them, against float64."""
-    found = {}
-    for name, network in networks(site).items():
-        found[f"{name}, gradients"] = error(*_steps(network, "sgd", site)[0])
-    for optimizer in OPTIMIZERS:
-        found[f"mini, {optimizer}"] = error(*_steps(BASELINES["mini"].network, optimizer, site)[1])
-    return below(GRADIENTS, found)
+    gradients = {
+        name: error(*_steps(network, "sgd", site)[0]) for name, network in networks(site).items()
+    }
+    mini = BASELINES["mini"].network
+    updates = {name: error(*_steps(mini, name, site)[1]) for name in OPTIMIZERS}
+    return {"gradients": below(GRADIENTS, gradients), "updates": below(UPDATES, updates)}
 
 
 def _steps(network: Network, optimizer: str, site: Site) -> tuple[tuple[Tensor, Tensor], ...]:
-    """(ours, reference) of all gradients of one step, and of all weights after it."""
+    """(ours, reference) of all gradients of one step, and of how far it moves all weights."""
     run = run_of(network, optimizer=optimizer, clip=1.0)
     reference, ours = Trial(run, CPU), Trial(run, torch.device(site.device))
+    ours.images = reference.images.to(site.device)
+    ours.labels = reference.labels.to(site.device)
     reference.net.double()
-    ours.images, ours.labels = (
-        each.to(site.device) for each in (reference.images, reference.labels)
-    )
     reference.images = reference.images.double()
+    before = flat(reference.net.parameters())
     for trial in (reference, ours):
         for group in trial.optimizer.param_groups:
             group["lr"] = OPTIMIZERS[optimizer]
         with exactly():
             trial.train()
-    return _gradients(ours, reference), _weights(ours, reference)
-
-
-def _gradients(*trials: Trial) -> tuple[Tensor, ...]:
-    return tuple(
-        torch.cat([p.grad.flatten().double().cpu() for p in trial.net.parameters()])
-        for trial in trials
+    both = [trial.net for trial in (ours, reference)]
+    gradients, weights = (
+        [flat(pick(net)) for net in both] for pick in (_gradients, nn.Module.parameters)
     )
+    return tuple(gradients), tuple(each - before for each in weights)
 
 
-def _weights(*trials: Trial) -> tuple[Tensor, ...]:
-    return tuple(
-        torch.cat([p.detach().flatten().double().cpu() for p in trial.net.parameters()])
-        for trial in trials
-    )
+def _gradients(net: nn.Module) -> list[Tensor]:
+    return [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+
+
+def flat(tensors: Iterable[Tensor]) -> Tensor:
+    """All elements, in float64 on the CPU."""
+    return torch.cat([tensor.detach().flatten().double().cpu() for tensor in tensors])
 
 
 def ema(site: Site) -> dict[str, Any]:

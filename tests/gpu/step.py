@@ -18,7 +18,7 @@ from ablation.theory.cost import training_flops
 from ablation.theory.network import Network
 from ablation.train.classifier import Averaging
 from tests.gpu.checks import BOTH, GPU, Check, Site
-from tests.gpu.correctness import b0, below, error, exactly, run_of
+from tests.gpu.correctness import b0, below, error, exactly, flat, run_of
 
 # By device: images in a batch; seconds of steps in a measurement; steps that are profiled.
 BATCH: Mapping[str, int] = {"cpu": 8, "cuda": 128}
@@ -236,7 +236,7 @@ def same_weights(site: Site) -> dict[str, Any]:
     found = {}
     for network, variant in itertools.product(NETWORKS if site.gpu else ["mini"], variants):
         plain, other = (step_of(site, network, "fp32", learning_rate=0.01) for _ in "ab")
-        start = _flat(plain.net)
+        start = flat(plain.net.parameters())
         other.images.copy_(plain.images)
         other.labels.copy_(plain.labels)
         with exactly():
@@ -246,13 +246,9 @@ def same_weights(site: Site) -> dict[str, Any]:
                 call()
             for _ in range(FEW + before):
                 plain.train()
-        moved = _flat(plain.net) - start
-        found[f"{network}, {variant}"] = error(_flat(other.net) - start, moved)
+        moved = flat(plain.net.parameters()) - start
+        found[f"{network}, {variant}"] = error(flat(other.net.parameters()) - start, moved)
     return below(ALIKE, found)
-
-
-def _flat(net: nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().flatten().double() for parameter in net.parameters()])
 
 
 def _checks() -> list[Check]:
