@@ -19,6 +19,8 @@ STEPS := recipe figure8 baseline-pixels grid-search transfer balance pairs resol
 SET ?=
 DATA ?=
 SLICE ?= 0
+# Of `make test-gpu`: correctness, step, many, studies, or all; --device cpu does them smaller.
+PARTS ?= all
 
 # Of `make bundle`: what the other machine is, and what it has already. HAS= takes torch too, with the CUDA libraries of its default build.
 BUNDLE ?= bundle
@@ -33,7 +35,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
+.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -124,6 +126,9 @@ check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, fals
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
 	tests/clusters/slurm.sh $(BIN)/python -m pytest tests/clusters/test_slurm.py
 
+test-gpu: $(INSTALLED) ## checks and measurements on a GPU, into build/gpu/ (PARTS="correctness step", DATA=FOLDER of Imagenette-96)
+	PYTHON=$(BIN)/python DATA=$(DATA) tests/gpu.sh $(PARTS)
+
 test-browser: $(INSTALLED) ## the page in a headless Chromium (installed by apt-get where it is missing); pictures in build/browser/
 	tests/browser/chromium.sh $(BIN)/python -m pytest tests/browser
 
@@ -160,7 +165,7 @@ check: lint test ## lint and test, what CI runs
 bundle: ## wheels for a machine without a network, into bundle/ (FOR_PYTHON=3.12 FOR_ARCH=x86_64; HAS="torch ..." are left out)
 	rm -rf $(BUNDLE) && mkdir -p $(BUNDLE)
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(BUNDLE) --constraint constraints.txt antlr4-python3-runtime
-	grep == constraints.txt | grep -vi $(patsubst %,-e '^%==',antlr4-python3-runtime torch $(HAS)) > $(BUNDLE)/requirements.txt
+	grep == constraints.txt | grep -vi $(patsubst %,-e '^%==',antlr4-python3-runtime torch $(subst -,[-_.],$(subst _,-,$(HAS)))) > $(BUNDLE)/requirements.txt
 	$(DOWNLOAD) --no-deps --requirement $(BUNDLE)/requirements.txt 'setuptools>=77'
 	$(if $(filter torch,$(HAS)),,$(DOWNLOAD) --constraint constraints.txt torch)
 	du -sh $(BUNDLE)

@@ -8,10 +8,11 @@ python -m ablation.bench networks study=quick     each network alone: a training
 python -m ablation.bench networks study=quick bench.again=true     finished ones, too, are measured anew
 """
 
+import contextlib
 import dataclasses
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,12 +27,14 @@ from ablation.door import door
 from ablation.measure.benchmarks import (
     Benchmark,
     benchmarks_path,
+    disturbed,
     read_benchmarks,
     write_benchmarks,
 )
 from ablation.measure.forecast import write_calibration
 from ablation.runs.arms import Planned
 from ablation.runs.checks import build, within
+from ablation.runs.machine import taken
 from ablation.runs.measurements import (
     Measurement,
     measurements_path,
@@ -91,9 +94,11 @@ def networks(words: Sequence[str]) -> None:
             f"{len(left)} to measure",
             flush=True,
         )
-        write_measurements(
-            runs, measure_steps(left, device, name, repeats.rounds or ROUNDS, repeats.seconds)
-        )
+        if left:
+            with looking() as looks:
+                found = measure_steps(left, device, name, repeats.rounds or ROUNDS, repeats.seconds)
+            write_measurements(runs, found)
+            warn(looks)
     print(networks_table(distinct, read_measurements(runs, name, threads)))
     print(measurements_path(runs, name, threads))
 
@@ -129,9 +134,10 @@ def contest(name: str, words: Sequence[str]) -> None:
     wanted = plan(words)
     rounds = repeats_of(words).rounds or ENOUGH[name]
     machine = contests.machine_of(wanted.execution)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, looking() as looks:
         found = contests.CONTESTS[name](words, rounds, Path(folder), machine)
     about = {
+        "taken": looks,
         "device": machine.device,
         "cores": machine.cores,
         "torch": machine.torch,
@@ -140,6 +146,22 @@ def contest(name: str, words: Sequence[str]) -> None:
     found = {key: dataclasses.replace(value, **about) for key, value in found.items()}
     write_benchmarks(wanted.results, machine.device, found)
     print(table(found), benchmarks_path(wanted.results, machine.device), sep="\n", flush=True)
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[list[float]]:
+    """The cores that others take, looked at before and after what is done with this open."""
+    looks = [taken()]
+    found: list[float] = []
+    yield found
+    looks.append(taken())
+    found += [look for look in looks if look is not None]
+
+
+def warn(looks: Sequence[float]) -> None:
+    """Say where a measurement was not alone."""
+    if said := disturbed(looks):
+        print(said)
 
 
 def known(words: Sequence[str]) -> None:
@@ -181,7 +203,8 @@ def _benchmark_row(name: str, value: Benchmark) -> dict[str, str]:
 def _note(name: str, value: Benchmark) -> str:
     """What was measured, and against what."""
     theirs = f"; theirs: {value.against}" if value.against else ""
-    return f"{name}: {value.what}{theirs}"
+    beside = disturbed(value.taken)
+    return f"{name}: {value.what}{theirs}" + (f"; {beside}" if beside else "")
 
 
 def _quantity(value: float, unit: str) -> str:
@@ -199,17 +222,19 @@ def calibration(words: Sequence[str]) -> None:
     from ablation.train.devices import capacity
 
     where = wanted.execution
-    found = calibrate(
-        wanted.planned[0],
-        where,
-        alone(capacity, where),
-        repeats.rounds or PROBE_ROUNDS,
-        repeats.seconds,
-    )
+    with looking() as looks:
+        found = calibrate(
+            wanted.planned[0],
+            where,
+            alone(capacity, where),
+            repeats.rounds or PROBE_ROUNDS,
+            repeats.seconds,
+        )
     about = f"{found.device}, threads={found.threads}, {found.at_once} at once, {found.precision}"
     print(
         f"{about}: the step of a network is predicted from the others' within {found.error:.0%} (median)"
     )
+    warn(looks)
     print(write_calibration(where.cache, found))
 
 

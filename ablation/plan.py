@@ -1,7 +1,8 @@
 """Show what a command would train and what that costs, and train nothing: same overrides as ablation.run, and
 format=table or format=json.
 
-Seconds and memory need a calibration of the device, once: python -m ablation.bench calibrate
+Seconds come from records of this device where runs= holds some, else, and memory, from a calibration, once:
+python -m ablation.bench calibrate
 
 python -m ablation.plan study=quick
 python -m ablation.plan -m cost=matched scaling=depth,compound phi=0,1,2 format=json

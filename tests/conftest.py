@@ -37,11 +37,15 @@ SMALL = {"train": 300, "evaluation": 100}
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of decoded images that the whole session and its processes share, with small embedded sets in
     it, so that none is rendered."""
+    return with_small_sets(tmp_path_factory.mktemp("cache"))
+
+
+def with_small_sets(folder: Path) -> Path:
+    """A folder as a cache that holds every embedded set, of few images."""
     from ablation.images.cache import decoded
     from ablation.images.embedded import EMBEDDED
     from ablation.runs.config import Data
 
-    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         for name, made in EMBEDDED.items():
             patch.setattr(made, "SIZES", SMALL)

@@ -273,8 +273,9 @@ def test_a_network_that_was_not_measured_has_no_time(tmp_path: Path) -> None:
 
 
 def test_the_door_measures_each_network_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bench, "taken", lambda: 1.0)
     words = ["networks", *QUICK, f"runs={tmp_path}"]
     with hydra():
         bench.show([*words, "phi=0", "seed=0,1"], True)
@@ -285,6 +286,8 @@ def test_the_door_measures_each_network_once(
         third = capsys.readouterr().out
         bench.show([*words, "phi=0,1", "bench.again=true"], True)
         fourth = capsys.readouterr().out
+    beside = "not alone: other work took 1.0 and 1.0 cores before and after"
+    assert [beside in text for text in (first, second, third)] == [True, True, False]
     for text, expected in (
         (first, "1 networks, 0"),
         (second, "2 networks, 1"),

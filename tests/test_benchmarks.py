@@ -15,11 +15,13 @@ from ablation.images.splits import Images
 from ablation.measure.benchmarks import (
     Benchmark,
     benchmarks_path,
+    disturbed,
     in_turn,
     read_benchmarks,
     write_benchmarks,
 )
 from ablation.measure.rivals import Pictures, bare_rate, usual_rate, write_jpegs
+from ablation.runs import machine
 from ablation.runs.config import Execution
 from tests.test_run_identity import some_run
 
@@ -102,6 +104,36 @@ def test_the_table_says_goal_and_whether_it_is_met() -> None:
         "yes",
     ]
     assert lines[4:] == ["step: training; theirs: a loop", "start: a start"]
+
+
+def test_a_benchmark_that_was_not_alone_says_so(tmp_path: Path) -> None:
+    quiet, loud = ([0.0, 0.19], [0.04, 1.5])
+    assert disturbed([]) == disturbed(quiet) == ""
+    said = "not alone: other work took 0.0 and 1.5 cores before and after; measure again without it"
+    assert disturbed(loud) == said
+    beside = dataclasses.replace(SECONDS, taken=loud)
+    write_benchmarks(tmp_path, "cpu", {"a": beside, "b": dataclasses.replace(beside, taken=quiet)})
+    found = read_benchmarks(tmp_path, "cpu")
+    assert bench.table(found).splitlines()[-2:] == [f"a: a start; {said}", "b: a start"]
+
+
+# Ticks: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice.
+BEFORE = "cpu  100 0 50 800 50 0 0 0 9 9\ncpu0 1\ncpu1 1\ncpu2 1\ncpu3 1\nintr 5\n"
+AFTER = "cpu  200 0 50 950 100 0 0 100 99 99\ncpu0 1\ncpu1 1\ncpu2 1\ncpu3 1\nintr 5\n"
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(4, 2.0), (2, 0.0), (3, 1.0)])
+def test_others_take_what_is_neither_idle_nor_beside_our_cores(
+    ours: int, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of four cores is busy, half of that with other machines (steal)."""
+    monkeypatch.setattr(machine, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(machine, "cores", lambda: ours)
+    monkeypatch.setattr(machine.time, "sleep", lambda _: machine.STAT.write_text(AFTER))
+    machine.STAT.write_text(BEFORE)
+    assert machine.taken() == pytest.approx(expected)
+    machine.STAT.write_text("no ticks")
+    assert machine.taken() is None
 
 
 def test_the_usual_pipeline_sees_the_same_images(tmp_path: Path) -> None:

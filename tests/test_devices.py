@@ -17,6 +17,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch import Tensor, distributed, nn
 
+from ablation.runs import machine
 from ablation.runs.config import Execution
 from ablation.runs.records import read_record
 from ablation.runs.states import held, state
@@ -234,7 +235,7 @@ def test_cores_are_those_that_this_process_may_use(
         "": 64,
     }.items():
         (tmp_path / "cpu.max").write_text(content)
-        monkeypatch.setattr(devices, "QUOTA", tmp_path / "cpu.max")
+        monkeypatch.setattr(machine, "QUOTA", tmp_path / "cpu.max")
         assert cores() == expected
 
 

@@ -146,6 +146,8 @@ LIGHT_BESIDE = (
     "ablation.train.processes",
     "ablation.train.tracking",
     "ablation.measure.forecast",
+    "ablation.measure.observed",
+    "ablation.measure.work",
     "ablation.measure.benchmarks",
 )
 LIGHT = [

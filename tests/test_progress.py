@@ -2,7 +2,10 @@
 
 import dataclasses
 import io
+import itertools
 import re
+import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +16,13 @@ from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress, live_on, time_left
 from ablation.command.sweep import outcome
 from ablation.door import hydra
+from ablation.runs.config import Execution
 from ablation.runs.files import write_json
 from ablation.runs.records import write_record
 from ablation.runs.states import State, hold, leave_reason
+from ablation.train import watch
+from ablation.train.execute import execute
+from tests import test_training as training
 from tests.conftest import TINY
 from tests.test_run_identity import some_record
 
@@ -56,6 +63,41 @@ def test_time_left_is_work_ahead_by_the_speed_so_far_and_runs_at_once(wanted: Pl
     assert time_left([(first, done), (second, State("failed")), (third, done)]) == "0:00"
 
 
+def test_a_run_is_behind_to_the_step_and_says_nothing_of_its_pace_before_it_has_one(
+    wanted: Plan,
+) -> None:
+    [entry, *_] = wanted.planned
+    assert running({"step": 5, "steps": 10}).share == 0.75
+    assert time_left([(entry, running({"step": 5, "steps": 10, "seconds": 15.0}))]) == "0:05"
+    first = {"epoch": 0, "steps": 100, "began": 8.0}
+    assert time_left([(entry, running(first | {"step": 1, "seconds": 10.0}))]) == ""
+    assert time_left([(entry, running(first | {"step": 50, "seconds": 20.0}))]) == "1:00"
+    assert time_left([(entry, running({"began": 9.0}))]) == "0:10"
+
+
+def test_a_run_shows_its_steps_once_a_second_at_most(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice six steps of 0.4 s by this clock; between the ends of epochs the disk is not waited for."""
+    shown: list[tuple[int, int, bool]] = []
+
+    def write(path: Path, content: dict[str, int], durable: bool) -> None:
+        shown.append((content["epoch"], content["step"], durable))
+
+    ticks = itertools.count(1)
+    clock = types.SimpleNamespace(
+        monotonic=lambda: 0.4 * next(ticks), perf_counter=time.perf_counter
+    )
+    monkeypatch.setattr(watch, "time", clock)
+    monkeypatch.setattr(watch, "write_json", write)
+    execute(training.planned(), Execution(tmp_path, cache, accelerator="cpu", wandb="disabled"))
+    assert shown == [
+        *((0, 0, True), (0, 3, False), (0, 6, False)),
+        *((1, 0, True), (1, 3, False), (1, 6, False)),
+        (2, 0, True),
+    ]
+
+
 def test_a_line_for_each_finished_run_and_for_news_of_others(wanted: Plan) -> None:
     first, second, third = wanted.planned
     runs, out = wanted.execution.runs, io.StringIO()
@@ -63,7 +105,9 @@ def test_a_line_for_each_finished_run_and_for_news_of_others(wanted: Plan) -> No
     write_json(runs / second.run.id / "progress.json", ROW)
     with hold(runs, second.run.id):
         progress.look()
+        write_json(runs / second.run.id / "progress.json", ROW | {"step": 0, "seconds": 10.1})
         progress.look()
+    write_json(runs / second.run.id / "progress.json", ROW)
     write_record(runs, some_record(first.run, total_seconds=20.0, seconds=15.0))
     write_record(runs, some_record(third.run, total_seconds=20.0, status="diverged"))
     progress.look()

@@ -85,7 +85,7 @@ class Progress:
                 not self.live
                 and now.name == "running"
                 and "val/accuracy" in now.progress
-                and now.progress != before.progress
+                and now.progress["epoch"] != before.progress.get("epoch")
             ):
                 self._say(f"{where} {epochs(now)}  validation {accuracy(now):6.1%}  {self._left()}")
         if self.live:
@@ -206,7 +206,7 @@ def time_left(states: Iterable[tuple[Planned, State]], at_once: int = 1) -> str:
             now.record.total_seconds if now.record else now.progress["seconds"],
         )
         for entry, now in states
-        if now.share
+        if now.paced
     ]
     work, seconds = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
     if not work:

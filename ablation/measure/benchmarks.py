@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ablation.runs.files import read_measured, slug, write_measured
 
+BUSY = 0.2  # cores taken by others from which on a benchmark was not alone
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -16,7 +18,8 @@ class Benchmark:
 
     what: was measured, with its sizes. against: what `theirs` are, which took turns with ours; without them
     ours stand alone. goal: the least median ratio of ours over theirs, or the largest median of seconds; None
-    where there is none. device, cores, torch, measured: on what, with which version, when.
+    where there is none. device, cores, torch, measured: on what, with which version, when. taken: cores that
+    others took before and after, as far as the kernel says.
     """
 
     what: str
@@ -29,6 +32,7 @@ class Benchmark:
     cores: int = 0
     torch: str = ""
     measured: str = ""
+    taken: Sequence[float] = ()
 
     @property
     def values(self) -> Sequence[float]:
@@ -50,6 +54,14 @@ class Benchmark:
         if self.goal is None:
             return None
         return self.median >= self.goal if self.theirs else self.median <= self.goal
+
+
+def disturbed(taken: Sequence[float]) -> str:
+    """What is said of cores that others took before and after; empty where there were next to none."""
+    if max(taken, default=0.0) < BUSY:
+        return ""
+    looks = " and ".join(f"{one:.1f}" for one in taken)
+    return f"not alone: other work took {looks} cores before and after; measure again without it"
 
 
 def in_turn(rounds: int, *calls: Callable[[], float]) -> list[tuple[float, ...]]:
@@ -84,9 +96,8 @@ def write_benchmarks(results: Path, device: str, found: Mapping[str, Benchmark])
 
 
 def _rounded(value: Benchmark) -> Benchmark:
-    return dataclasses.replace(
-        value, ours=_four_digits(value.ours), theirs=_four_digits(value.theirs)
-    )
+    rounded = {name: _four_digits(getattr(value, name)) for name in ("ours", "theirs", "taken")}
+    return dataclasses.replace(value, **rounded)
 
 
 def _four_digits(numbers: Sequence[float]) -> list[float]:

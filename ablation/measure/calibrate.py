@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import optimize
 
 from ablation.images.cache import Sizes, decoded
 from ablation.images.splits import load
-from ablation.measure.forecast import Calibration, work
+from ablation.measure.forecast import Calibration
 from ablation.measure.steps import measure_steps
+from ablation.measure.work import fit, left_out_error, work
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution, Run
 from ablation.runs.measurements import Measurement
@@ -86,27 +86,10 @@ def calibrate(
     return _with_a_run(found, entry, where)
 
 
-def fit(terms: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Factors of at least 0, by least squares of relative errors; terms (networks, kinds), values
-    (networks,)."""
-    scale = terms.max(0)
-    factors, _ = optimize.nnls(terms / scale / values[:, None], np.ones(len(values)))
-    return tuple((factors / scale).tolist())
-
-
 def _means(each: Sequence[Sequence[Measurement]], name: str) -> NDArray[np.float64]:
     """A field of each network's measurement (networks,), averaged over the processes."""
     rows = [[getattr(found, name) for found in process] for process in each]
     return np.array(rows).mean(0)
-
-
-def left_out_error(terms: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Median relative error, each value predicted from the others."""
-    kept = [np.arange(len(values)) != left for left in range(len(values))]
-    predicted = np.array(
-        [terms[~others][0] @ fit(terms[others], values[others]) for others in kept]
-    )
-    return float(np.median(np.abs(predicted / values - 1)))
 
 
 def _probe(run: Run, name: str, scaled: Coefficients, batch: int) -> Run:

@@ -1,21 +1,19 @@
-"""What runs will cost: the seconds and the memory of each, from a calibration of the device, and the
-wall-clock of them all."""
+"""What runs will cost: the seconds and the memory of each, from a calibration of the device or from records
+of it, and the wall-clock of them all."""
 
 import dataclasses
 import heapq
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from ablation.command.planning import Plan
 from ablation.images.cache import Sizes, sizes
+from ablation.measure.observed import Observed, observe
+from ablation.measure.work import evaluated, times, work
 from ablation.runs.config import Data, Execution, Run
 from ablation.runs.files import slug, write_json
-from ablation.theory.cost import cost
-from ablation.theory.network import Network
-from ablation.theory.own import Own
 
 EVALUATED = 125  # images in a batch whose forward pass is calibrated
 
@@ -47,6 +45,12 @@ class Calibration:
     torch: str
     measured: str
 
+    @property
+    def told(self) -> str:
+        """Where predictions come from, in a line."""
+        at_once = f"{self.at_once} at once, {self.measured[:10]}"
+        return f"as calibrated on {self.device}, threads={self.threads}, {at_once}"
+
     def seconds(self, run: Run, sizes: Sizes) -> float:
         """Seconds of a whole run, from reading images to its record."""
         steps = run.recipe.epochs * (sizes.train // run.recipe.batch_size)
@@ -69,37 +73,6 @@ class Calibration:
             + (held if held <= self.room else 0)
             + times(self.memory, work(run.network, run.recipe.batch_size))
         )
-
-
-@lru_cache(maxsize=65536)
-def work(network: Network | Own, images: int) -> tuple[float, ...]:
-    """What the cost of a batch grows with: multiply-adds of its full and of its grouped convolutions,
-    elements of its feature maps, and, whatever the batch, convolutions and parameters."""
-    counted = cost(network)
-    return (
-        images * (counted.macs - counted.grouped),
-        images * counted.grouped,
-        images * counted.activations,
-        counted.products,
-        counted.params,
-    )
-
-
-def times(factors: Sequence[float], terms: Sequence[float]) -> float:
-    """The sum of factors x terms."""
-    return sum(factor * term for factor, term in zip(factors, terms, strict=True))
-
-
-def evaluated(run: Run, sizes: Sizes) -> int:
-    """Images that a run evaluates: validation every few epochs, and at its end, with as many training images
-    and the evaluation split."""
-    between = (run.recipe.epochs - 1) // run.recipe.validate_every
-    final = (
-        sizes.validation
-        + min(sizes.validation, sizes.train)
-        + (sizes.evaluation if run.evaluate else 0)
-    )
-    return between * sizes.validation + final
 
 
 def wall_clock(seconds: Iterable[float], at_once: int) -> float:
@@ -146,42 +119,49 @@ def _read(path: Path) -> Calibration | None:
 
 
 class Forecast:
-    """Predicted seconds and bytes of the runs of a plan: None without a calibration, or where the number of
+    """Predicted seconds and bytes of the runs of a plan: from the calibration of a device, else from records
+    of it. None without either, for a network of which the records say too little, or where the number of
     images is not known."""
 
     def __init__(self, wanted: Plan) -> None:
         self.where = wanted.execution
         self.found = wanted.sizes
-        self.calibrations: dict[str, Calibration | None] = {}  # by precision
+        self.bases: dict[str, Calibration | Observed | None] = {}  # by precision
         self.sizes: dict[Data, Sizes | None] = {}
 
-    def calibration(self, run: Run) -> Calibration | None:
-        """That of the run's precision."""
+    def basis(self, run: Run) -> Calibration | Observed | None:
+        """What predictions for the run's precision come from."""
         precision = run.recipe.precision
-        if precision not in self.calibrations:
-            self.calibrations[precision] = newest_calibration(self.where, precision)
-        return self.calibrations[precision]
+        if precision not in self.bases:
+            self.bases[precision] = newest_calibration(self.where, precision) or observe(
+                self.where, precision, self.images
+            )
+        return self.bases[precision]
+
+    def images(self, data: Data) -> Sizes | None:
+        """Of each split, as far as they are known."""
+        if data not in self.sizes:
+            self.sizes[data] = self.found(data) or sizes(data, self.where.cache)
+        return self.sizes[data]
 
     def of(self, run: Run) -> tuple[float | None, float | None]:
         """Seconds, and bytes at the peak."""
-        if run.data not in self.sizes:
-            self.sizes[run.data] = self.found(run.data) or sizes(run.data, self.where.cache)
-        calibration = self.calibration(run)
-        images = self.sizes[run.data]
-        if calibration is None or images is None:
+        basis, images = self.basis(run), self.images(run.data)
+        if basis is None or images is None:
             return None, None
-        return calibration.seconds(run, images), calibration.bytes(run, images)
+        return basis.seconds(run, images), basis.bytes(run, images)
 
     def seconds(self, run: Run) -> float | None:
         """Seconds alone."""
         return self.of(run)[0]
 
     def step_seconds(self, run: Run) -> float:
-        """Of one training step; raises ValueError without a calibration."""
-        calibration = self.calibration(run)
-        if calibration is None:
+        """Of one training step; raises ValueError where it cannot be predicted."""
+        basis = self.basis(run)
+        found = basis and basis.step_seconds(run)
+        if found is None:
             raise ValueError(
                 "budget.step_seconds: not calibrated for this device, threads and precision; "
                 "python -m ablation.bench calibrate, a minute, once"
             )
-        return calibration.step_seconds(run)
+        return found

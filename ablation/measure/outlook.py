@@ -12,6 +12,8 @@ from ablation.runs.records import Record
 from ablation.theory.network import Network
 from ablation.theory.own import Own
 
+CALIBRATE = "python -m ablation.bench calibrate, a minute, once"
+
 
 def rows(wanted: Plan, done: Mapping[str, Record]) -> list[dict[str, object]]:
     """One plain mapping per run, as format=json prints them."""
@@ -98,21 +100,21 @@ def spending(
     left = pending(wanted.planned, done)
     predicted = [forecast.seconds(entry.run) for entry in left]
     seconds = [each for each in predicted if each is not None]
-    found = next((forecast.calibration(entry.run) for entry in wanted.planned), None)
+    found = next((forecast.basis(entry.run) for entry in wanted.planned), None)
     if found is None:
-        missing = "not calibrated for this device, threads and precision"
-        return f"seconds and memory: {missing}; python -m ablation.bench calibrate, a minute, once"
-    if len(seconds) < len(left):
+        missing = "not calibrated for this device, threads and precision, and no record of them"
+        return f"seconds and memory: {missing}; {CALIBRATE}"
+    if any(forecast.images(entry.run.data) is None for entry in left):
         way_out = "or state data.train_size and data.evaluation_size"
         return f"seconds and memory: known once the images are decoded, by the first run; {way_out}"
+    if len(seconds) < len(left):
+        few = f"too few for the {len(left) - len(seconds)} runs of others"
+        return f"seconds and memory: {found.told}, {few}; {CALIBRATE}"
     width = at_once or found.at_once
     unit = "GPU-hours" if found.on_gpu else "core-hours"
     hours = sum(seconds) * (1 if found.on_gpu else found.threads) / 3600
     took = duration(wall_clock(seconds, width))
-    where = (
-        f"{found.device}, threads={found.threads}, {found.at_once} at once, {found.measured[:10]}"
-    )
-    return f"to train: {took} with {width} at once, {hours:,.1f} {unit}; as calibrated on {where}"
+    return f"to train: {took} with {width} at once, {hours:,.1f} {unit}; {found.told}"
 
 
 def duration(seconds: float) -> str:

@@ -19,9 +19,10 @@ drafts: set[Path] = set()  # being written by this process
 
 
 @contextlib.contextmanager
-def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
+def replacing(path: Path, setting: str = "runs", durable: bool = True) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is whole: written beside it, flushed to the disk,
-    renamed. setting: which one says where it lies.
+    renamed. setting: which one says where it lies. durable: false for what a crash of the machine may take,
+    which is then not waited for.
 
     Raises OSError, naming the path and the way out, with the old file as it was and no litter.
     """
@@ -32,7 +33,8 @@ def replacing(path: Path, setting: str = "runs") -> Iterator[BinaryIO]:
         with draft.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
         raise unwritten(path, error, setting) from error
@@ -72,9 +74,15 @@ def write_text(path: Path, text: str, setting: str = "results") -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def write_json(path: Path, content: Any, indent: int | None = 1, setting: str = "runs") -> None:
-    """Write atomically; raises OSError, see `replacing`."""
-    with replacing(path, setting) as file:
+def write_json(
+    path: Path,
+    content: Any,
+    indent: int | None = 1,
+    setting: str = "runs",
+    durable: bool = True,
+) -> None:
+    """Write atomically; durable, and the OSError that it raises: see `replacing`."""
+    with replacing(path, setting, durable) as file:
         file.write(json.dumps(content, indent=indent).encode() + b"\n")
 
 

@@ -33,8 +33,8 @@ class Busy(RuntimeError):
 
 @dataclass(frozen=True)
 class State:
-    """name: planned, running, done, diverged or failed. progress: the newest row of history with epochs and
-    seconds, empty before the first. reason: why it failed."""
+    """name: planned, running, done, diverged or failed. progress: the newest row of history with epochs,
+    seconds and the steps of the epoch that goes on, empty before the first. reason: why it failed."""
 
     name: str
     record: Record | None = None
@@ -43,13 +43,23 @@ class State:
 
     @property
     def share(self) -> float:
-        """How much of the training is behind it, 0 to 1."""
-        return (
-            1.0
-            if self.record
-            else self.progress["epoch"] / self.progress["epochs"]
-            if self.progress
-            else 0.0
+        """How much of the training is behind it, 0 to 1, to the step."""
+        if self.record:
+            return 1.0
+        if not self.progress:
+            return 0.0
+        within = self.progress.get("step", 0) / self.progress.get("steps", 1)
+        return (self.progress["epoch"] + within) / self.progress["epochs"]
+
+    @property
+    def paced(self) -> bool:
+        """Whether its seconds say how long the rest takes: it has trained for an epoch, or for longer than it
+        took to begin."""
+        if self.record:
+            return True
+        begun = self.progress.get("began", 0.0)
+        return self.share > 0 and (
+            self.progress["epoch"] > 0 or self.progress["seconds"] > 2 * begun
         )
 
 

@@ -6,7 +6,6 @@ import ctypes
 import itertools
 import math
 import os
-import platform
 import resource
 import sys
 import time
@@ -18,11 +17,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from ablation.runs.config import Execution
+from ablation.runs.machine import cores, processor
 
 GIB = 2**30
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
-# Of a container: microseconds of CPU in each period of so many, or `max`.
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: bytes, or `max`
 
 
@@ -146,17 +144,6 @@ def _lock(locks: contextlib.ExitStack, path: Path) -> bool:
     return True
 
 
-def cores() -> int:
-    """CPU cores that this process may use: its affinity and, in a container, its control group's quota."""
-    allowed = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = QUOTA.read_text().split()
-        allowed = min(allowed, max(1, int(quota) // int(period)))
-    return allowed
-
-
 def image_room(execution: Execution, device: torch.device) -> float:
     """Bytes that the images of a run may take of its device: a quarter of what a run has of it, or all or
     nothing where `resident` says so."""
@@ -184,11 +171,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return processor()
 
 
 def peak_memory(device: torch.device) -> int:

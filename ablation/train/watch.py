@@ -1,4 +1,4 @@
-"""What is kept and shown at the end of each epoch."""
+"""What is kept at the end of each epoch, and shown while it goes on."""
 
 import contextlib
 import math
@@ -21,12 +21,15 @@ from ablation.train.classifier import Averaging, measure
 from ablation.train.devices import Place
 from ablation.train.tracking import Tracker
 
+EVERY = 1.0  # seconds between two looks within an epoch
+
 
 class Watch(Callback):
     """At epoch ends: history, a checkpoint, progress.json for whoever looks, and W&B; validation every few
-    epochs, on the averaged weights.
+    epochs, on the averaged weights. Within an epoch progress.json alone, once a second at most.
 
-    seconds: spent in training epochs, those before a resume included.
+    seconds: spent in training epochs, those before a resume included. began: seconds from the start of this
+    process' run to its first step.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Watch(Callback):
         self.checkpoint = checkpoint_path(execution.runs, planned.run.id)
         self.history: list[dict[str, Any]] = []
         self.seconds, self.before, self.started = 0.0, 0.0, started
+        self.began, self.steps, self.due = 0.0, 1, math.inf
 
     def total_seconds(self) -> float:
         """Since the run began, without the time in which it was stopped."""
@@ -62,6 +66,8 @@ class Watch(Callback):
         self.before = state["before"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.began = time.perf_counter() - self.started
+        self.steps, self.due = module.steps_per_epoch, time.monotonic() + EVERY
         # After a resume; W&B may have lost what it had not written yet.
         for row in self.history[:-1]:
             self.track(row)
@@ -69,6 +75,14 @@ class Watch(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        now = time.monotonic()
+        if now >= self.due:
+            self.due = now + EVERY
+            self.show(index + 1, durable=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -107,7 +121,13 @@ class Watch(Callback):
         self.publish()
 
     def publish(self) -> None:
-        """Show the newest row to whoever looks."""
+        """Show the newest row to whoever looks, and to W&B."""
+        self.show()
+        if self.history and self.place.first:
+            self.track(self.history[-1])
+
+    def show(self, step: int = 0, durable: bool = True) -> None:
+        """Write the newest row, and how many steps of the epoch after it are done, for whoever looks."""
         if not self.place.first:
             return
         row = self.history[-1] if self.history else {"epoch": 0}
@@ -115,12 +135,14 @@ class Watch(Callback):
             "label": self.planned.label,
             "host": platform.node(),
             "pid": os.getpid(),
+            "began": self.began,
             "seconds": self.total_seconds(),
+            "step": step,
+            "steps": self.steps,
+            "epochs": self.planned.run.recipe.epochs,
         }
         with contextlib.suppress(OSError):  # only a view; the record is what must be written
-            write_json(self.progress, about | {"epochs": self.planned.run.recipe.epochs, **row})
-        if self.history:
-            self.track(row)
+            write_json(self.progress, about | row, durable=durable)
 
     def track(self, row: Mapping[str, Any]) -> None:
         """One row for W&B."""
