@@ -60,7 +60,8 @@ def answer(findings: Sequence[Finding], claim: str = "") -> str:
         finding.verdict for finding in own if finding not in named and not finding.members
     )
     counts = [f"{rest[verdict]} {verdict}" for verdict in VERDICTS if rest[verdict]]
-    others = [f"of {rest.total()} further comparisons {', '.join(counts)}"] if counts else []
+    further = f"of {rest.total()} further comparison{'' if rest.total() == 1 else 's'}"
+    others = [f"{further} {', '.join(counts)}"] if counts else []
     return f"{'; '.join([said, *others])}."
 
 

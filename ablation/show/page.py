@@ -371,7 +371,8 @@ def _images(results: Results, data: Data) -> str:
     told = []
     for name, split in SPLITS.items():
         count = getattr(sizes, name) if sizes else stated.get(name) or _answered(results, name)
-        told.append(f"{f'{count:,}' if count else 'all others'} {split}")
+        everything = "all others" if name == "train" else "all"
+        told.append(f"{f'{count:,}' if count else everything} {split}")
     made = " (made by the project)" if data.embedded else ""
     shuffled = ", their labels shuffled" if data.permuted else ""
     less = f", reduced to {data.detail} px" if data.detail else ""
