@@ -26,8 +26,7 @@ NIGHT = (13, 17, 23)  # a dark page and its ink, of red, green and blue, as in p
 MOON = (230, 237, 243)
 LEGIBLE = 4.5  # contrast of a mark on its ground (WCAG 2.2, of text)
 SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
-HREF = f"{{{XLINK}}}href"
+HREF = "{http://www.w3.org/1999/xlink}href"  # as SVG 1 says it; to SVG 2 it is plain href
 NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what no XML may hold
 FONTS = "font-family:Arial,'DejaVu Sans','Liberation Sans',sans-serif"
 PLACED = ("d", "x", "y", "width", "height", "transform")  # attributes that hold places
@@ -48,7 +47,7 @@ def photograph(path: Path) -> str:
     picture = Image.open(path).convert("RGB")
     picture.thumbnail((WIDE, picture.height))
     compressed = io.BytesIO()
-    picture.save(compressed, "WEBP", quality=50)
+    picture.save(compressed, "WEBP", quality=40, method=6)
     return f"data:image/webp;base64,{base64.b64encode(compressed.getvalue()).decode()}"
 
 
@@ -59,7 +58,6 @@ def slim(svg: str) -> str:
     """A figure of matplotlib's in a third of its bytes: each look once, as a class with its colours for a
     dark screen, groups and names only where they mean something, places to a tenth of a point."""
     ElementTree.register_namespace("", SVG)
-    ElementTree.register_namespace("xlink", XLINK)
     root = ElementTree.fromstring(NO_TEXT.sub("", svg))
     for name in ("metadata", "defs/style"):
         _remove(root, name)
@@ -103,8 +101,8 @@ def _plain(element: Element, names: Mapping[str, str], looks: dict[str, str]) ->
     own = element.attrib.pop("id", "")
     if own in names:
         element.set("id", names[own])
-    if (address := element.get(HREF, "")).startswith("#"):
-        element.set(HREF, f"#{names[address[1:]]}")
+    if address := element.attrib.pop(HREF, ""):
+        element.set("href", f"#{names[address[1:]]}" if address.startswith("#") else address)
     if frame := element.get("clip-path"):
         element.set("clip-path", f"url(#{names[frame[5:-1]]})")
     if look := _tight(element.attrib.pop("style", "")):

@@ -251,7 +251,7 @@ def narrow(drawing: Drawing, table: pd.DataFrame) -> str:
         return svg_uri(svg(folded(figure))) if len(figure.axes) <= FOLDED else ""
 
 
-FOLDED = 4  # panels
+FOLDED = 3  # panels
 
 
 def of_activation(path: Path) -> Shown:
