@@ -54,7 +54,7 @@ ANSWERS = (
 )
 # Figures that a study's page can open with: names of drawings (ablation.show), and the maps of activation.
 FIGURES = (
-    *("single", "gain", "balance", "compound", "axes", "settings", "kinds", "learning"),
+    *("single", "gain", "balance", "compound", "lead", "axes", "settings", "kinds", "learning"),
     *("ranking", "grid", "star", "expected", "decomposition", "findings", "activation"),
 )
 # What a study can say of a finding beforehand: the sign of its effect, and which findings are meant.

@@ -554,7 +554,8 @@ COMPARISONS = (
         tabulate=lead_table,
         draw=lead_figure,
         found=lead_found,
-        place=3,
+        place=9,
+        folds=True,
     ),
     Drawing(
         name="axes",

@@ -287,7 +287,7 @@ def headed(
 
 # ---------------------------------------------------------------- a figure as one row
 
-LAST = 9  # place of a figure that does not ask for one
+LAST = 20  # place of a figure that does not ask for one
 
 
 def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
