@@ -21,10 +21,10 @@ from ablation.runs.arms import starts
 from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, save, style, write
-from ablation.show.forest import FOREST
+from ablation.show.forest import OF_FINDINGS
 from ablation.show.kinds import KINDS
 from ablation.show.learning import LEARNING
-from ablation.show.page import page
+from ablation.show.page import brief, in_order, page
 from ablation.show.results import Results, note
 from ablation.show.searches import SEARCHES, grid_found, grid_table
 from ablation.show.tables import results_rows, results_table, tables
@@ -37,13 +37,20 @@ def report(results: Results) -> list[tuple[str, str]]:
     """Write page, figures, tables and findings of one plan; returns (title, where it lies or the command that
     trains it) of each that it plans."""
     asked = [(drawing, results.shown(drawing)) for drawing in drawings_of(results)]
-    if results.judged is not None:
-        asked.append((FOREST, results.judged))
+    asked += judged(results)
     drawn = [(drawing, shown) for drawing, shown in asked if shown is not None]
     where = {drawing.name: str(write(shown, drawing, results.folder)) for drawing, shown in drawn}
     yet = f"{'too few' if results.done else 'no'} records yet: {results.wanted.through('run')}"
     lines = [(drawing.title, where.get(drawing.name, yet)) for drawing, _ in asked]
     return lines + write_tables(results, drawn) if results.done else lines
+
+
+def judged(results: Results) -> list[tuple[Drawing, pd.DataFrame]]:
+    """The figures of findings, each with those that it shows."""
+    if results.judged is None:
+        return []
+    shown = [(drawing, drawing.select(results.judged)) for drawing in OF_FINDINGS]
+    return [(drawing, rows) for drawing, rows in shown if rows is not None and len(rows)]
 
 
 def drawings_of(results: Results) -> list[Drawing]:
@@ -71,9 +78,12 @@ def write_tables(
 def write_page(
     results: Results, drawn: Sequence[tuple[Drawing, pd.DataFrame]], photographs: Sequence[Path]
 ) -> Path:
-    """The whole report as one HTML file; returns its path."""
+    """The whole report as one HTML file, and one screen of it as Markdown; returns the path of the
+    first."""
     path = results.folder / "report.html"
-    write_text(path, page(results, drawn, photographs))
+    figures = in_order(results, drawn, photographs)
+    write_text(path, page(results, figures))
+    write_text(path.with_suffix(".md"), brief(results, figures))
     return path
 
 

@@ -2,19 +2,29 @@
 were put into the records."""
 
 import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from ablation.images import stripes
+from ablation.judge.findings import table as judgement
 from ablation.judge.frame import frame, summary
+from ablation.judge.verdicts import INCONCLUSIVE, Finding
 from ablation.runs.answers import packed
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.config import Data
 from ablation.show.comparisons import COMPARISONS
-from ablation.show.drawing import GREY, style
+from ablation.show.drawing import GREY, PALETTE, key, look, moved, style, svg, write
+from ablation.show.embedding import NARROW, NIGHT, contrast, dark, folded, slim, svg_uri
+from ablation.show.forest import DECOMPOSITION, OUTCOMES
 from ablation.show.kinds import KINDS
 from ablation.show.learning import LEARNING
 from ablation.theory.baselines import MICRO
@@ -196,3 +206,208 @@ def test_compounds_lead_is_drawn_by_the_side_of_the_baseline() -> None:
     assert lead.found(leads)[0].startswith("at 2 times the FLOPs compound leads resolution by +1.0")
     one = frame(entries[: len(entries) // 2], records)
     assert lead.select(summary(one)) is None
+
+
+# ---------------------------------------------------------------- as a page holds them
+
+
+def drawn(labels: Sequence[str] = ("width", "compound")) -> Figure:
+    """Two panels with a line of each look, a legend, and words below."""
+    with style():
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        for ax in axes:
+            for label in labels:
+                colour, marker = look(label, labels)
+                ax.errorbar([1, 2], [3, 4], yerr=[1, 1], fmt=marker, color=colour, label=label)
+        axes[0].set_ylabel("accuracy (%)")
+        key(axes[1], "rule")
+        figure.suptitle("A title")
+        figure.supxlabel(
+            "a note that is longer than a phone is wide, and has to be broken into lines there"
+        )
+    return figure
+
+
+def styled(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Rules by class of an SVG, by day and by night."""
+    day, _, night = text.partition("@media(prefers-color-scheme:dark)")
+    return dict(re.findall(r"\.(s\d+)\{([^}]*)\}", day)), dict(
+        re.findall(r"\.(s\d+)\{([^}]*)\}", night)
+    )
+
+
+def test_a_figure_of_a_page_has_the_same_marks_in_fewer_bytes() -> None:
+    with style():
+        whole = svg(drawn())
+    small = slim(whole)
+    assert len(small) < 0.5 * len(whole)
+    before, after = ElementTree.fromstring(whole), ElementTree.fromstring(small)
+    for tag in ("text", "use"):
+        name = f"{{http://www.w3.org/2000/svg}}{tag}"
+        assert len(list(after.iter(name))) == len(list(before.iter(name))) > 4
+    day, _ = styled(small)
+    used = set(re.findall(r"class='(s\d+)'", small))
+    assert used == set(day)
+    named = set(re.findall(r" id='(\w+)'", small))
+    assert set(re.findall(r"#(n\d+)", small)) == named
+    with style():
+        assert slim(svg(drawn())) == small
+
+
+def test_a_figure_of_a_page_is_drawn_for_dark_screens_too() -> None:
+    with style():
+        day, night = styled(slim(svg(drawn())))
+    ground = next(name for name, rule in day.items() if rule == "fill:#ffffff")
+    assert night[ground] == "fill:#0d1117"
+    black = [
+        name for name, rule in day.items() if "stroke:#000000" in rule and "fill:#000000" in rule
+    ]
+    assert black and all(night[name].count("#e6edf3") == 2 for name in black)
+    colours = [colour for colour, _ in PALETTE.values()]
+    assert all(contrast(rgb(dark(colour)), NIGHT) >= 3 for colour in colours)
+    assert len({dark(colour) for colour in colours}) == len(colours)
+    assert dark("#ffffff") == "#0d1117"
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[place : place + 2], 16) for place in (1, 3, 5))
+
+
+def test_images_and_odd_letters_stay_what_they_are() -> None:
+    with style():
+        figure = drawn()
+        figure.axes[0].imshow(np.zeros((3, 3)))
+        figure.axes[0].set_title("a\x01<b> & 'c' \"d\" #e")
+        text = slim(svg(figure))
+    assert " href='data:image/png;base64" in text
+    assert styled(text)[1] == {}  # what is an image has no other colours
+    root = ElementTree.fromstring(text)
+    words = ["".join(each.itertext()) for each in root.iter() if each.tag.endswith("text")]
+    assert "a<b> & 'c' \"d\" #e" in words
+    address = svg_uri(text)
+    assert '"' not in address and "#" not in address
+    assert ElementTree.fromstring(unquote(address.partition(",")[2])) is not None
+
+
+def test_a_figure_for_a_phone_has_its_panels_one_below_the_other() -> None:
+    with style():
+        figure = folded(drawn())
+        figure.canvas.draw()
+    above, below = (ax.get_position() for ax in figure.axes)
+    assert above.y0 > below.y1 and abs(above.x0 - below.x0) < 0.01
+    assert figure.get_figwidth() == NARROW
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["width", "compound"]
+    assert figure._suptitle is None and len(figure.get_supxlabel().splitlines()) == 2
+
+
+def test_files_of_a_figure_are_the_same_bytes_twice(tmp_path: Path) -> None:
+    [drawing] = [each for each in COMPARISONS if each.name == "compound"]
+    table = drawing.select(summary(frame_of(planned())))
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        write(table, drawing, folder)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert set(written[0]) == {f"compound.{kind}" for kind in ("csv", "png", "svg", "pdf")}
+    assert written[0] == written[1]
+    pdf = written[0]["compound.pdf"]
+    assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+
+
+# ---------------------------------------------------------------- what the paper's line and other figures say
+
+
+def test_the_papers_line_ends_at_all_right() -> None:
+    line = ((1, 1.0, 70.0), (2, 2.0, 76.0), (4, 4.0, 82.0))
+    rows = pd.DataFrame(
+        {"depth": [1.0], "width": 1.0, "resolution": 1.0, "macs": 100, "mean": 0.91}
+    )
+    x, y = moved(line, rows)
+    assert y == [91.0, 97.0, 100.0] and x == pytest.approx([100, 200, 200 * 2**0.5])
+    assert moved(line, rows.assign(mean=0.8)) == ([100, 200, 400], [80, 86, 92])
+    assert moved(line, rows.assign(depth=2.0)) == ([], [])
+
+
+def test_settings_of_one_network_are_ranked() -> None:
+    [drawing] = [each for each in COMPARISONS if each.name == "ranking"]
+    entries = [entry for entry in planned() if entry.arm.phi == 0 and entry.arm.name == "width"]
+    settings = {"as it is": 0.5, "longer": 0.9, "shorter": 0.3}
+    several = [dataclasses.replace(entry, setting=name) for name in settings for entry in entries]
+    several = [
+        dataclasses.replace(
+            each,
+            run=dataclasses.replace(
+                each.run, recipe=dataclasses.replace(RECIPE, epochs=place // 2 + 3)
+            ),
+        )
+        for place, each in enumerate(several)
+    ]
+    records = {
+        each.run.id: some_record(each.run, accuracy=settings[each.setting] + 0.01 * each.run.seed)
+        for each in several
+    }
+    table = frame(several, records)
+    rows = drawing.select(summary(table))
+    shown = drawing.tabulate(table, rows)
+    assert list(shown["setting"]) == ["longer", "as it is", "shorter"]
+    assert next(iter(shown["runs"])) == pytest.approx((0.9, 0.91))
+    with style():
+        figure = drawing.draw(shown)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(shown["setting"])
+    assert drawing.found(shown)[0].endswith(".") and "longer 90.5" in drawing.found(shown)[0]
+    assert drawing.select(summary(frame_of(planned()))) is None
+
+
+def judged(*findings: Finding) -> pd.DataFrame:
+    return judgement(findings)
+
+
+def test_what_was_expected_stands_by_its_sign() -> None:
+    told = {
+        "statement": "s",
+        "baseline": "micro",
+        "setting": "",
+        "cost": "matched",
+        "unit": "points",
+        "n": 3,
+    }
+    about = {"low": -1.0, "high": 3.0, "verdict": INCONCLUSIVE}
+    table = judged(
+        Finding("control", subject="a", effect=0.1, expected="none: none told", **told | about),
+        Finding("improves", subject="b", effect=2.0, expected="more: found", **told | about),
+        Finding(
+            "improves", subject="all", effect=2.0, expected="more: found", members=2, **told | about
+        ),
+        Finding("improves", subject="c", effect=2.0, **told | about),
+    )
+    rows = OUTCOMES.select(table)
+    assert list(rows["subject"]) == ["b", "a"]
+    assert OUTCOMES.found(rows) == [
+        "An effect in the claim's direction was expected. 1 comparison: 1 found.",
+        "No effect was expected. 1 comparison: 1 none told.",
+    ]
+    assert OUTCOMES.select(table.assign(expected="")).empty
+
+
+def test_what_resolution_gains_is_a_column_of_two_parts() -> None:
+    told = {
+        "statement": "s",
+        "baseline": "micro",
+        "setting": "",
+        "cost": "matched",
+        "unit": "points",
+        "verdict": "supported",
+        "n": 3,
+    }
+    parts = [("by compute at 2x", 1.5), ("by pixels at 2x", 2.0)]
+    found = [
+        Finding("pixels", subject=name, effect=gain, low=gain - 1, high=gain + 1, **told)
+        for name, gain in parts
+    ]
+    table = judged(*found)
+    with style():
+        figure = DECOMPOSITION.draw(DECOMPOSITION.select(table))
+    bars = [bar for bar in figure.axes[0].patches if bar.get_height()]
+    assert [(bar.get_y(), bar.get_height()) for bar in bars] == [(0.0, 1.5), (1.5, 2.0)]
+    assert "by pixels at 2x +2.0 (+1.0 to +3.0), supported" in DECOMPOSITION.found(table)[0]

@@ -1,7 +1,9 @@
 """The page: it needs nothing beside it, says what its tables hold and no more, and can be read without seeing
 or pointing."""
 
+import csv
 import html
+import io
 import itertools
 import json
 import re
@@ -11,6 +13,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -19,15 +22,24 @@ import vl_convert
 
 from ablation.command.planning import plan
 from ablation.door import hydra
-from ablation.judge.verdicts import NOT_THE_RULE
+from ablation.judge.verdicts import (
+    CONTRADICTED,
+    EQUIVALENT,
+    INCONCLUSIVE,
+    NO_VERDICT,
+    NOT_THE_RULE,
+    SUPPORTED,
+    Finding,
+)
 from ablation.report import report
-from ablation.show.answer import answer
-from ablation.show.chart import chart
+from ablation.show import page as pages
+from ablation.show.answer import answer, too_small
+from ablation.show.chart import chart, printed
 from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, single_found
 from ablation.show.drawing import LAST
 from ablation.show.forest import FOREST
-from ablation.show.page import commands, undiverged
-from ablation.show.results import Results
+from ablation.show.page import PAPER, brief, home, in_order, undiverged
+from ablation.show.results import Results, commands, needed
 from ablation.show.searches import SEARCHES
 from ablation.show.tables import by_claim
 from ablation.show.words import highest
@@ -111,7 +123,9 @@ def test_the_page_needs_nothing_beside_it(page: str, elements: Elements) -> None
     assert {
         re.match("data:|#", address)[0] for address in addresses if re.match("data:|#", address)
     } == {"data:", "#"}
-    assert [address for address in addresses if not re.match("data:|#", address)] == []
+    linked = {address for address in addresses if not re.match("data:|#", address)}
+    assert linked == {PAPER} | ({home()} if home() else set())
+    assert linked <= {attributes.get("href") for attributes in elements("a")}
     assert not elements("link", "iframe")
     assert elements("meta")[3]["content"].startswith("default-src 'none'; img-src data:")  # type: ignore[union-attr]
     assert len(page) < 2e6
@@ -161,20 +175,147 @@ def test_the_page_leads_with_question_and_verdicts(results: Results, page: str) 
 
 
 def test_the_answer_stands_under_the_question(results: Results, page: str) -> None:
-    """The verdicts that hold together at the two largest costs, with effect and interval; the others are
-    counted."""
+    """Each comparison at the largest cost, with effect and interval; the others are counted."""
     [said] = re.findall(r'<p class="answer">(.*?)</p>', page)
-    four = next(f for f in results.findings if f.subject == "compound against all of them at 4x")
-    told = f"{four.effect:+.2f} points ({four.low:+.2f} to {four.high:+.2f})"
-    assert f"Compound against all of them at 2x: {NOT_THE_RULE}" in said
-    assert f"compound against all of them at 4x: {four.verdict}, at least {told}" in said
     own = [f for f in results.findings if f.claim == "compound" and not f.members]
-    counts = Counter(finding.verdict for finding in own)
-    assert f"of {len(own)} further comparisons " in said
-    assert all(f"{count} {verdict}" in said for verdict, count in counts.items())
+    four = [f for f in own if f.subject.endswith("at 4x")]
+    assert len(four) == 3 and {f.verdict for f in four} == {SUPPORTED}
+    assert said.startswith("At 4 times the FLOPs compound is ahead of ")
+    for finding in four:
+        rival = finding.subject.split()[2]
+        size = f"{finding.effect:.1f}(?: points)? \\({finding.low:.1f} to {finding.high:.1f}\\)"
+        assert re.search(f"{rival} by {size}", said)
+    assert said.endswith(f"; of 3 further comparisons 3 {NOT_THE_RULE}.")
     assert answer(results.findings, "transfer") == "" and answer([]) == ""
     by_itself = answer(results.findings, "improves")
-    assert by_itself.startswith("every dimension: supported, at least +")
+    assert re.match(
+        r"width gains \d+\.\d points \(.* to .*\); depth gains .*; resolution gains ", by_itself
+    )
+
+
+def found(claim: str, subject: str, verdict: str, effect: float, **told: object) -> Finding:
+    """A finding with an interval of one point to both sides."""
+    ends = {"low": effect - 1, "high": effect + 1}
+    return Finding(
+        claim, "s", "mini", "", "matched", subject, verdict, "points", effect, **ends | told
+    )
+
+
+ANSWERS = [
+    (
+        [
+            found("compound", "compound against width at 4x", SUPPORTED, 9),
+            found("compound", "compound against width at 8x", SUPPORTED, 3.2),
+            found("compound", "compound against depth at 8x", SUPPORTED, 2.1),
+            found("compound", "compound against resolution at 8x", INCONCLUSIVE, 0.2),
+        ],
+        "at 8 times the FLOPs compound is ahead of depth by 2.1 points (1.1 to 3.1) and width by 3.2 (2.2 to "
+        "4.2); against resolution nothing can be told; of 1 further comparison 1 supported.",
+    ),
+    (
+        [
+            found("compound", "compound against width at 2x", CONTRADICTED, -3),
+            found("compound", "compound against depth at 2x", EQUIVALENT, 0.1, low=-0.2, high=0.3),
+        ],
+        "at 2 times the FLOPs compound is behind width by 3.0 points (2.0 to 4.0), within 0.5 points of "
+        "depth.",
+    ),
+    (
+        [found("recipe", "as it is against rate 1", INCONCLUSIVE, 0.3)],
+        "\u201cas it is\u201d against \u201crate 1\u201d: nothing can be told.",
+    ),
+    (
+        [found("recipe", f"as it is against r{place}", SUPPORTED, place) for place in range(1, 6)],
+        "\u201cas it is\u201d is ahead of 5 others by 1.0 to 5.0 points.",
+    ),
+    (
+        [
+            found("diminishing", "width", SUPPORTED, 2.0),
+            found("diminishing", "depth", CONTRADICTED, -2.0),
+            found("diminishing", "resolution", NO_VERDICT, 0.0, low=np.nan, high=np.nan),
+        ],
+        "the gain of width falls by 2.0 points (1.0 to 3.0); the gain of depth rises by 2.0 points (1.0 to "
+        "3.0); resolution: there is no verdict.",
+    ),
+    (
+        [found("chance", "width phi=2", INCONCLUSIVE, 0.3)],
+        "width phi=2: inconclusive, +0.30 points (-0.70 to +1.30).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("findings", "said"), ANSWERS)
+def test_an_answer_is_written_from_verdicts(findings: list[Finding], said: str) -> None:
+    assert answer(findings, findings[0].claim) == said
+
+
+def test_a_study_too_small_to_tell_says_so_and_what_would_tell(results: Results) -> None:
+    one = [entry for entry in results.wanted.jobs if entry.planned.run.seed == 0]
+    small = Results(replace(results.wanted, jobs=tuple(one)), results.done)
+    said, command = too_small(small)
+    assert said == "too small to tell anything: 1 seed; 3 may tell"
+    assert command.startswith("python -m ablation.run study=quick baseline=mini data=shapes ")
+    assert command.endswith("'study.seeds=[0,1,2]'")
+    assert too_small(results) == ("", "")
+    text = html.unescape(pages.page(small, []) + brief(small, []))
+    assert text.count(command) == 2 and text.count("Too small to tell anything: 1 seed") == 2
+
+
+def test_the_page_says_to_who_has_nothing_else_what_it_is_about(page: str) -> None:
+    text = html.unescape(page)
+    assert f'<a href="{PAPER}">EfficientNet</a>' in text
+    places = [
+        text.index(f"<dt>{word}</dt>")
+        for word in ("FLOPs", "phi", "d, w, r", "matched", "off budget")
+    ]
+    assert max(places) < text.index('id="verdicts"')
+    splits = "5,000 to train, 1,000 for validation, all to evaluate"
+    assert f"<dd>shapes (made by the project): {splits}; " in text
+    assert re.search(r"<dt>augmentation</dt><dd>(mirrored|none|labels)", text)
+    assert "The baseline's stages: mini, 32 px" in text
+    assert ">layers<" in text and ">channels<" in text
+    assert "Images: digest d1; other images give another one" in text
+
+
+def test_runs_are_taken_along_with_throughput_and_memory(results: Results, page: str) -> None:
+    [address] = re.findall(r'download="runs.csv" href="data:text/csv;charset=utf-8,([^"]*)"', page)
+    rows = list(csv.DictReader(io.StringIO(unquote(html.unescape(address)))))
+    assert len(rows) == results.frame["run_id"].nunique()
+    assert {"images_per_second", "peak_memory", "macs", "accuracy", "seed"} <= set(rows[0])
+    assert ">images/s" in page and ">peak MB" in page
+
+
+def test_a_folder_of_images_is_told_as_what_it_stands_for(results: Results) -> None:
+    first = results.wanted.jobs[0]
+    data = replace(
+        first.planned.run.data, name="photos", path="lab/photos", files="0f", generator=None
+    )
+    run = replace(first.planned.run, data=data)
+    job = replace(first, planned=replace(first.planned, run=run))
+    lines = needed(replace(results, wanted=replace(results.wanted, jobs=(job,))))
+    assert lines[0] == "Code: commit 0f1e2d3c."
+    assert lines[2].startswith(
+        "data.path=lab/photos stands for the folder with the images of photos"
+    )
+
+
+def test_one_screen_of_it_is_markdown(results: Results, page: str) -> None:
+    text = (results.folder / "report.md").read_text()
+    lines = text.splitlines()
+    assert lines[0] == f"# {results.wanted.question}"
+    assert "**At 4 times the FLOPs compound is ahead of " in text
+    assert "](compound.png)" in text and (results.folder / "compound.png").exists()
+    assert "](report.html)" in text
+    assert len(lines) < 32
+
+
+def test_a_study_opens_with_its_own_figure(results: Results, page: str) -> None:
+    chosen = [drawing for drawing in COMPARISONS if drawing.name in ("gain", "compound")]
+    drawn = [(drawing, results.shown(drawing)) for drawing in chosen]
+    assert [figure.name for figure in in_order(results, drawn)] == ["compound", "gain"]
+    own = replace(results, wanted=replace(results.wanted, figure="gain"))
+    assert [figure.name for figure in in_order(own, drawn)] == ["gain", "compound"]
+    assert all(figure.narrow and not figure.bright for figure in in_order(own, drawn[:1]))
 
 
 @pytest.mark.parametrize(("runs", "left"), [(1, 95), (3, 63), (5, 45), (10, 26)])
@@ -429,6 +570,11 @@ def test_the_chart_compiles_and_holds_every_mean_with_its_seeds(results: Results
     assert [len(row["seeds"].split(", ")) for row in rows] == list(known["n"])
     assert [row["macs"] for row in rows] == list(known["macs"])
     assert "step_seconds" not in rows[0]
+    runs = results.frame[results.frame["label"] == rows[0]["network"]].drop_duplicates("run_id")
+    assert np.allclose(sorted(rows[0]["runs"]), sorted(100 * runs["accuracy"].dropna()), atol=1e-3)
+    assert all(row["mean"] <= 100 for row in printed(results.summary))
+    night = specification["usermeta"]["dark"]
+    assert night["#000000"] == "#e6edf3" and len(night) == 5
     measured = chart(results.frame, results.summary.assign(step_seconds=0.1, step_bytes=np.nan))
     [cost] = [param for param in measured["params"] if param["name"] == "cost"]
     assert cost["bind"]["options"] == ["macs", "activations", "params", "step_seconds"]

@@ -11,15 +11,16 @@ from hydra import compose
 
 from ablation.command.errors import NotYet
 from ablation.command.overrides import arguments
-from ablation.command.planning import ANSWERS, Plan, plan
+from ablation.command.planning import ANSWERS, FIGURES, Plan, plan
 from ablation.command.shipped import studies
 from ablation.door import hydra
 from ablation.images.splits import resize
 from ablation.judge.claims import CLAIMS
 from ablation.measure.outlook import table
-from ablation.report import drawings_of, write_found
+from ablation.report import DRAWINGS, drawings_of, write_found
 from ablation.runs.config import Data, Run
 from ablation.runs.records import write_record
+from ablation.show.forest import OF_FINDINGS
 from ablation.show.results import Results
 from ablation.show.searches import SEARCHES
 from ablation.theory.baselines import MICRO
@@ -126,6 +127,17 @@ def test_every_study_says_what_answers_it() -> None:
             assert planned(f"study={name}").claim in ANSWERS or name == "figure7"  # pictures
     with pytest.raises(ValueError, match=r"study.claim=balanced: choose one of improves"):
         planned("study=quick", "study.claim=balanced")
+
+
+def test_every_study_says_which_figure_its_page_opens_with() -> None:
+    """By the name of a drawing; another one is refused."""
+    drawn = {drawing.name for drawing in (*DRAWINGS, *OF_FINDINGS)}
+    assert drawn | {"activation"} >= set(FIGURES)
+    for name in studies():
+        with contextlib.suppress(NotYet):
+            assert planned(f"study={name}").figure in FIGURES
+    with pytest.raises(ValueError, match=r"study.figure=pie: choose one of single"):
+        planned("study=quick", "study.figure=pie")
 
 
 def test_a_size_that_a_study_does_not_have_is_refused() -> None:

@@ -54,6 +54,11 @@ ANSWERS = (
     *("optimum", "control", "baselines", "pixels", "recipe", "settings", "learning", "chance"),
     *("grid", "star"),
 )
+# Figures that a study's page can open with: names of drawings (ablation.show), and the maps of activation.
+FIGURES = (
+    *("single", "gain", "balance", "compound", "lead", "axes", "settings", "kinds", "learning"),
+    *("ranking", "grid", "star", "expected", "decomposition", "findings", "activation"),
+)
 # What a study can say of a finding beforehand: the sign of its effect, and which findings are meant.
 EXPECTATION = ("sign", "claim", "subject", "baseline", "setting", "cost")
 # What a part of a study can say.
@@ -94,6 +99,7 @@ class Plan:
     after: the overrides of studies whose records this one follows from. search: whether it is a grid search,
     whose arms are candidates and no rules to compare. confirm: seeds that did not suggest the question, and
     are judged by themselves. claim: the one that answers the question (ANSWERS), "" for the first.
+    figure: the one that its page opens with (FIGURES), "" for the first.
     expected: what the study says of its findings beforehand (ablation.judge.expected). taken: what is to
     leave the tool.
     """
@@ -110,6 +116,7 @@ class Plan:
     search: bool = False
     confirm: tuple[int, ...] = ()
     claim: str = ""
+    figure: str = ""
     expected: tuple[Mapping[str, Any], ...] = ()
     taken: Taken = Taken()
 
@@ -179,6 +186,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         search=study is not None and bool(study.study["grid"]),
         confirm=tuple(study.study["confirm"]) if study else (),
         claim=study.study["claim"] if study else "",
+        figure=study.study["figure"] if study else "",
         expected=_expected(study.study) if study else (),
         taken=taken(cfg),
     )
@@ -337,6 +345,7 @@ class _Study:
         if cfg.size != "small" and "data" in map(key_of, overrides):
             self.study["overrides"] = _without_images(self.study["overrides"])
         one_of("study.claim", self.study["claim"] or ANSWERS[0], ANSWERS)
+        one_of("study.figure", self.study["figure"] or FIGURES[0], FIGURES)
         _refuse_settled([*overrides, *itertools.chain(*free.values())], self.study)
 
     def jobs(self) -> list[Job]:

@@ -14,6 +14,7 @@ from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8
 from ablation.show.drawing import (
     COSTS,
     FLOPS,
+    PALETTE,
     SPARE,
     Drawing,
     accuracy_label,
@@ -42,6 +43,8 @@ from ablation.show.words import (
 )
 from ablation.theory.matching import TOLERANCE
 from ablation.theory.scaling import SINGLE
+
+BLUE, _ = PALETTE["width"]
 
 
 def curves_of(summary: pd.DataFrame, rules: Sequence[str]) -> pd.DataFrame | None:
@@ -459,7 +462,45 @@ def settings_found(table: pd.DataFrame) -> list[str]:
     ]
 
 
-# ---------------------------------------------------------------- findings
+# ---------------------------------------------------------------- one network under several settings, ranked
+
+
+def ranking_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """The one network of each setting where there are several settings, as of a search for a recipe; else
+    None."""
+    settings = summary["setting"].nunique()
+    return summary if 1 < settings == len(summary) else None
+
+
+def ranking_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The settings from the highest mean to the lowest, each with the accuracies of its seeds; None without a
+    run."""
+    known = frame.dropna(subset="accuracy")
+    runs = known.groupby("setting", sort=False)["accuracy"].agg(tuple)
+    table = rows[rows["n"] > 0].assign(runs=lambda table: table["setting"].map(runs))
+    return None if table.empty else table.sort_values("mean", ascending=False, kind="stable")
+
+
+def ranking_figure(table: pd.DataFrame) -> Figure:
+    """A line for each setting: its mean with its interval, and its seeds."""
+    figure = Figure(figsize=(8.6, 0.42 * len(table) + 1.7), layout="constrained")
+    ax = figure.subplots()
+    for y, row in enumerate(table.itertuples()):
+        ax.plot(percent(np.array(row.runs)), [y] * len(row.runs), "|", color="0.55", markersize=9)
+        if row.low == row.low:
+            ax.hlines(y, percent(row.low), percent(row.high), color=BLUE, linewidth=1.6)
+        ax.plot(percent(row.mean), y, "o", color=BLUE, markersize=7, zorder=3)
+    ax.set_yticks(range(len(table)), table["setting"])
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_xlabel(accuracy_label(table))
+    ax.grid(axis="y", visible=False)
+    shows = "point: mean over seeds, with 95 % t interval; strokes: seeds"
+    return headed(figure, "Which setting is highest", table, shows=shows)
+
+
+def ranking_found(table: pd.DataFrame) -> list[str]:
+    """The settings in order, and how the highest interval lies."""
+    return [in_panel("", ranked({row.setting: row for row in table.itertuples()}))]
 
 
 # ---------------------------------------------------------------- the figures, in the order of the report
@@ -473,6 +514,7 @@ COMPARISONS = (
         draw=single_figure,
         found=single_found,
         place=5,
+        folds=True,
     ),
     Drawing(
         name="gain",
@@ -482,6 +524,7 @@ COMPARISONS = (
         tabulate=gain_table,
         draw=gain_figure,
         found=gain_found,
+        folds=True,
     ),
     Drawing(
         name="balance",
@@ -491,6 +534,7 @@ COMPARISONS = (
         draw=balance_figure,
         found=balance_found,
         place=4,
+        folds=True,
     ),
     Drawing(
         name="compound",
@@ -500,6 +544,7 @@ COMPARISONS = (
         draw=compound_figure,
         found=compound_found,
         place=1,
+        folds=True,
     ),
     Drawing(
         name="lead",
@@ -509,7 +554,8 @@ COMPARISONS = (
         tabulate=lead_table,
         draw=lead_figure,
         found=lead_found,
-        place=3,
+        place=9,
+        folds=True,
     ),
     Drawing(
         name="axes",
@@ -518,6 +564,8 @@ COMPARISONS = (
         select=compound_rows,
         draw=axes_figure,
         found=axes_found,
+        folds=True,
+        listed=False,  # its rows are those of the comparison above
     ),
     Drawing(
         name="settings",
@@ -526,5 +574,17 @@ COMPARISONS = (
         select=settings_rows,
         draw=settings_figure,
         found=settings_found,
+        folds=True,
+    ),
+    Drawing(
+        name="ranking",
+        title="Ranking",
+        says="one network under each setting: which is highest?",
+        select=ranking_rows,
+        tabulate=ranking_table,
+        draw=ranking_figure,
+        found=ranking_found,
+        place=6,
+        folds=True,
     ),
 )

@@ -2,6 +2,7 @@
 below that says what is shown."""
 
 import io
+import itertools
 import math
 import re
 import warnings
@@ -155,20 +156,41 @@ def bars(
 def printed(
     ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Line | None = None
 ) -> None:
-    """The paper's points of one line in grey, moved so that its baseline lies on ours: a multiple of FLOPs
-    stays one, and a point a point.
+    """The paper's points of one line in grey, where they lie on ours (see `moved`)."""
+    x, y = moved(line, rows, reference)
+    if x:
+        dashed = {"color": GREY, "marker": marker, "markersize": 4, "linestyle": "--"}
+        ax.plot(x, y, linewidth=1, zorder=1, **dashed)
 
-    reference: the paper's line that starts at its baseline, where `line` does not. Nothing where our own
+
+def moved(
+    line: Line, rows: pd.DataFrame, reference: Line | None = None
+) -> tuple[list[float], list[float]]:
+    """(FLOPs, accuracies in per cent) of the paper's points of one line, moved so that its baseline lies on
+    ours: a multiple of FLOPs stays one, and a point a point, up to 100 %.
+
+    reference: the paper's line that starts at its baseline, where `line` does not. None where our own
     baseline is not among `rows`, or labels were shuffled.
     """
     meant = rows[rows["chance"].isna()] if "chance" in rows else rows
+    meant = meant.dropna(subset="mean")
     ours = meant[np.isclose(meant["depth"] * meant["width"] * meant["resolution"], 1)]
     if ours.empty:
-        return
+        return [], []
     _, gflops, top1 = (reference or line)[0]
-    x = [ours["macs"].iloc[0] * point[1] / gflops for point in line]
-    y = [percent(ours["mean"].iloc[0]) + point[2] - top1 for point in line]
-    ax.plot(x, y, color=GREY, marker=marker, markersize=4, linewidth=1, linestyle="--", zorder=1)
+    x = [float(ours["macs"].iloc[0] * point[1] / gflops) for point in line]
+    y = [float(percent(ours["mean"].iloc[0]) + point[2] - top1) for point in line]
+    return _up_to_all(x, y)
+
+
+def _up_to_all(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    """A line as far as 100 %, beyond which no accuracy lies."""
+    for place, (below, above) in enumerate(itertools.pairwise(y)):
+        if above > 100:
+            share = max(100 - below, 0) / (above - below)
+            end = x[place] * (x[place + 1] / x[place]) ** share
+            return [*x[: place + 1], end], [*y[: place + 1], 100.0]
+    return x, y
 
 
 def key(ax: Axes, title: str, paper: bool = False) -> None:
@@ -265,7 +287,7 @@ def headed(
 
 # ---------------------------------------------------------------- a figure as one row
 
-LAST = 9  # place of a figure that does not ask for one
+LAST = 20  # place of a figure that does not ask for one
 
 
 def as_it_is(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -283,7 +305,7 @@ class Drawing:
     run) -> table, by default the rows themselves, None where the runs do not suffice. draw: table -> Figure.
     found: table -> sentences. search: whether it is about a grid search, and about nothing else. place: on
     the page, least first. listed: whether the page shows its table, too. of_images: whether it shows images
-    rather than lines.
+    rather than lines. folds: whether its panels can stand one below the other, under their key.
     """
 
     name: str
@@ -297,20 +319,24 @@ class Drawing:
     place: int = LAST
     listed: bool = True
     of_images: bool = False
+    folds: bool = False
 
 
 def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
-    """One figure as PNG and SVG beside the CSV that it shows; returns the PNG's path."""
+    """One figure as PNG, SVG and PDF beside the CSV that it shows; returns the PNG's path."""
     write_text(folder / f"{drawing.name}.csv", as_csv(figure_table))
     with style():
         figure = drawing.draw(figure_table)
         path = folder / f"{drawing.name}.png"
         save(figure, path, dpi=144, metadata={"Software": None})
-        write_text(path.with_suffix(".svg"), _svg(figure))
+        figure.set_layout_engine("none")  # where all lies is known by now
+        write_text(path.with_suffix(".svg"), svg(figure))
+        undated = dict.fromkeys(("Creator", "Producer", "CreationDate"))
+        save(figure, path.with_suffix(".pdf"), metadata=undated)
     return path
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """A figure as SVG, with the frames that it clips to numbered in order: matplotlib names them by the last
     bits of a layout, which differ from one time to the next. Places are written to a hundredth of a point,
     which makes the file a seventh smaller."""

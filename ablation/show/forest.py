@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ablation.judge.verdicts import (
     CONTRADICTED,
@@ -18,7 +19,7 @@ from ablation.judge.verdicts import (
     SUPPORTED,
     VERDICTS,
 )
-from ablation.show.drawing import Drawing
+from ablation.show.drawing import BEHIND, Drawing
 from ablation.show.words import listed
 
 # Told apart by colour-blind readers, and in grey by the marker: a verdict is filled, what is open is not.
@@ -32,9 +33,107 @@ LOOKS = {
 }
 
 
+# What a study said beforehand of an effect (ablation.judge.expected), in the order of a figure.
+EXPECTED = {
+    "more": "An effect in the claim's direction was expected.",
+    "less": "An effect against the claim's direction was expected.",
+    "none": "No effect was expected.",
+}
+# The two parts of what resolution gains.
+PARTS = {
+    "compute": {"color": "#56B4E9"},
+    "pixels": {"color": "#009E73"},
+}
+PART_NAMES = {
+    "compute": "by the compute alone\n(enlarged images)",
+    "pixels": "by the pixels\n(finer images)",
+}
+
+
 def forest_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The findings whose effect is in points."""
     return table[table["effect"].notna() & (table["unit"] != "x")]
+
+
+def expected_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings in points of which the study said beforehand what they would be, each by itself; what was
+    expected in place of the statement, in the order of the signs."""
+    rows = forest_rows(table)
+    rows = rows[(rows["expected"] != "") & (rows["members"] == 0)]
+    signs = [said.partition(": ")[0] for said in rows["expected"]]
+    named = rows.assign(statement=[EXPECTED[sign] for sign in signs])
+    order = list(EXPECTED.values())
+    return named.sort_values("statement", key=lambda said: said.map(order.index), kind="stable")
+
+
+def expected_found(table: pd.DataFrame) -> list[str]:
+    """What came of the expectations, sign by sign."""
+    outcomes = table["expected"].map(lambda said: said.partition(": ")[2])
+    found = []
+    for statement, own in outcomes.groupby(table["statement"], sort=False):
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in own.value_counts().items())
+        many = f"{len(own)} comparison{'' if len(own) == 1 else 's'}"
+        found.append(f"{statement} {many}: {counts}.")
+    return found
+
+
+def decomposition_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings on what resolution gains by compute alone and by its pixels."""
+    return table[(table["claim"] == "pixels") & table["effect"].notna()]
+
+
+def decomposition_figure(table: pd.DataFrame) -> Figure:
+    """A column for each cost, of two parts: what enlarged images gain, and what the pixels add."""
+    steps = table["subject"].str.extract(r"by (?P<part>\w+) (?P<at>.*)")
+    table = table.assign(**{name: steps[name] for name in ("part", "at")})
+    costs = list(dict.fromkeys(zip(table["baseline"], table["at"], strict=True)))
+    figure = Figure(figsize=(2.2 * len(costs) + 4.4, 4.8), layout="constrained")
+    ax = figure.subplots()
+    for x, (baseline, at) in enumerate(costs):
+        parts = table[(table["baseline"] == baseline) & (table["at"] == at)]
+        start = 0.0
+        for row in parts.itertuples():
+            _decomposed(ax, x, start, row)
+            start += row.effect
+    ax.axhline(0, color="0.3", linewidth=1)
+    several = table["baseline"].nunique() > 1
+    names = [f"{baseline}\n{at}" if several else at for baseline, at in costs]
+    ax.set_xticks(range(len(costs)), [f"{name} the FLOPs" for name in names])
+    ax.set_xlim(-0.6, len(costs) - 0.4)
+    ax.set_ylabel("points gained over the baseline")
+    ax.grid(axis="x", visible=False)
+    for part, look in PARTS.items():
+        ax.add_patch(Rectangle((0, 0), 0, 0, label=PART_NAMES[part], **look))
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), alignment="left")
+    figure.suptitle("What higher resolution gains", fontweight="bold")
+    over = " and ".join(dict.fromkeys(filter(None, table["over"]))) or "seeds"
+    ours = f"bars: 95 % t intervals of each part, over other {over}; n = {table['n'].min()}"
+    note = "\n".join([*table.attrs.get("note", []), ours])
+    figure.supxlabel(note, fontsize=9, color="0.35")
+    return figure
+
+
+def _decomposed(ax: Axes, x: int, start: float, row: Any) -> None:
+    """One part of a column with its effect and its interval, which is drawn at its end."""
+    end = start + row.effect
+    ax.bar(x, row.effect, bottom=start, width=0.55, **PARTS[row.part])
+    if row.low == row.low:
+        side = x + (0.12 if row.part == "pixels" else -0.12)
+        reach = [[row.effect - row.low], [row.high - row.effect]]
+        ax.errorbar(side, end, yerr=reach, color="black", capsize=3.5, elinewidth=1.3)
+    said = f"{row.effect:+.1f}"
+    ax.annotate(said, (x, (start + end) / 2), ha="center", va="center", fontsize=10, bbox=BEHIND)
+
+
+def decomposition_found(table: pd.DataFrame) -> list[str]:
+    """Each part with its interval and its verdict."""
+    told = [
+        f"{row.subject} {row.effect:+.1f} ({row.low:+.1f} to {row.high:+.1f}), {row.verdict}"
+        if row.low == row.low
+        else f"{row.subject} {row.effect:+.1f}, {row.verdict}"
+        for row in table.itertuples()
+    ]
+    return [f"Points: {'; '.join(told)}."]
 
 
 def forest_figure(table: pd.DataFrame, margin: float = MARGIN) -> Figure:
@@ -154,6 +253,27 @@ def forest_found(table: pd.DataFrame) -> list[str]:
     ]
 
 
+DECOMPOSITION = Drawing(
+    name="decomposition",
+    title="Compute and pixels",
+    says="what resolution gains by the compute alone, and what the finer images add",
+    select=decomposition_rows,
+    draw=decomposition_figure,
+    found=decomposition_found,
+    listed=False,
+    place=7,
+    folds=True,
+)
+OUTCOMES = Drawing(
+    name="expected",
+    title="What was expected, and what the judge said",
+    says="findings whose truth was known or predicted before training, with intervals",
+    select=expected_rows,
+    draw=forest_figure,
+    found=expected_found,
+    listed=False,
+    place=8,
+)
 FOREST = Drawing(
     name="findings",
     title="Findings, forest plot",
@@ -163,3 +283,5 @@ FOREST = Drawing(
     found=forest_found,
     listed=False,  # its rows say all that a table would
 )
+# Figures of findings, in the order of the report.
+OF_FINDINGS = (OUTCOMES, DECOMPOSITION, FOREST)

@@ -132,5 +132,6 @@ KINDS = (
         tabulate=kinds_table,
         draw=kinds_figure,
         found=kinds_found,
+        folds=True,
     ),
 )

@@ -17,6 +17,7 @@ from ablation.show.words import in_panel, percent
 
 ACROSS = 4  # panels in a row, at most
 SHADES = "viridis_r"  # from the smallest network to the largest
+STEPS = 32  # of these shades: few enough that their bar is drawn as lines are, and not as an image
 
 
 def learning_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
@@ -48,7 +49,7 @@ def learning_figure(table: pd.DataFrame) -> Figure:
     least, most = table["macs"].min(), table["macs"].max()
     several = most > least
     lightest = least if several else most / 2
-    shades = ScalarMappable(LogNorm(lightest, most), matplotlib.colormaps[SHADES])
+    shades = ScalarMappable(LogNorm(lightest, most), matplotlib.colormaps[SHADES].resampled(STEPS))
     for ax, (title, rows) in zip(axes.flat, parts, strict=False):
         for (macs, _), line in rows.groupby(["macs", "label"], sort=False):
             _learned(ax, line, shades.to_rgba(macs))

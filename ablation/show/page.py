@@ -1,91 +1,147 @@
 """The report as one HTML file, which needs nothing beside it: verdicts, figures with what they show, chart,
 runs, audit, and how to repeat it."""
 
-import base64
-import dataclasses
-import io
-import itertools
 import math
-import re
-import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from ablation.judge.contrasts import LEVEL
 from ablation.judge.expected import tally
+from ablation.judge.questions import MOST_ANGLE
 from ablation.judge.verdicts import MARGIN, VERDICTS
 from ablation.runs.arms import starts
-from ablation.runs.records import Record
+from ablation.runs.config import Data, Recipe
 from ablation.show import audit_page
 from ablation.show.advice import at_largest
-from ablation.show.answer import answer
+from ablation.show.answer import answer, too_small
 from ablation.show.chart import chart
-from ablation.show.drawing import Drawing
-from ablation.show.results import Results, note
-from ablation.show.tables import CONFIRMED, OVER_SEEDS, by_claim, results_rows, runs_rows
-from ablation.show.words import listed
+from ablation.show.drawing import Drawing, style, svg
+from ablation.show.embedding import folded, photograph, svg_uri, uri
+from ablation.show.results import Results, commands, facts, needed, note, several
+from ablation.show.tables import (
+    CONFIRMED,
+    OVER_SEEDS,
+    by_claim,
+    networks_rows,
+    runs_csv,
+    runs_rows,
+    stage_rows,
+)
+from ablation.show.words import as_csv, as_markdown, listed
+from ablation.theory.matching import TOLERANCE
+from ablation.theory.own import Own
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of the page. found: what it shows, in sentences; alt: its text alternative; image, csv: data
-    URIs; numbers: what differs in its table."""
+    """A figure of the page. says: what a reader looks for in it; found: what it shows, in sentences; alt: its
+    text alternative; image, csv: data URIs, "" for none; narrow: the same figure for a phone, "" where it
+    scrolls there; numbers: what differs in its table; bright: whether it is light on a dark screen too."""
 
-    drawing: Drawing
+    name: str
+    title: str
+    says: str
     found: Sequence[str]
     alt: str
     image: str
-    csv: str
-    numbers: Sequence[Mapping[str, str]]
+    csv: str = ""
+    narrow: str = ""
+    numbers: Sequence[Mapping[str, str]] = ()
+    bright: bool = False
 
 
-def page(
-    results: Results,
-    drawn: Sequence[tuple[Drawing, pd.DataFrame]],
-    photographs: Sequence[Path] = (),
-) -> str:
-    """The page of one plan with at least one record, from its figures, which lie in its folder as SVG, and
-    photographs (PNG)."""
-    figures = [shown(drawing, table, results.folder) for drawing, table in drawn]
-    figures.sort(key=lambda figure: figure.drawing.place)
-    claims = by_claim(results.findings)
-    counts = Counter(finding.verdict for finding in results.findings)
+@dataclass(frozen=True)
+class Head:
+    """What page and report.md begin with. answer: one sentence; advice: which network to build; small: why
+    nothing can be told, and more: the command that would tell; tally: how many findings of each verdict;
+    about: what kind of runs these are."""
+
+    question: str
+    answer: str
+    advice: str
+    small: str
+    more: str
+    tally: Mapping[str, int]
+    about: Sequence[str]
+
+
+def page(results: Results, figures: Sequence[Shown]) -> str:
+    """The page of one plan with at least one record, from its figures in their order."""
+    claims = own_first(results)
     first = results.wanted.planned[0].run.data
     return template().render(
         results=results,
         wanted=results.wanted,
-        about=about(results),
+        head=head(results, figures),
         starts=starts(results.wanted.planned),
         embedded=first.name if first.embedded else "",
         figures=figures,
-        photographs=[photograph(path) for path in photographs],
         claims=claims,
         short=short(claims),
         aside=ASIDE,
-        tally={name: counts[name] for name in VERDICTS if counts[name]},
-        answer=answered(results, figures),
-        advice=at_largest(results),
         over_images=any(finding.over == "seeds and images" for finding in results.findings),
         undiverged=undiverged(results),
         margin=MARGIN,
         level=LEVEL,
+        glossary=GLOSSARY,
+        words=WORDS,
+        paper=PAPER,
+        home=home(),
         chart=interactive(results),
         library=library,
-        means=results_rows(results),
+        trained=trained(results),
+        baselines=stage_tables(results),
+        means=networks_rows(results),
+        means_csv=uri("text/csv", as_csv(results.summary)),
         runs=runs_rows(results),
+        runs_csv=uri("text/csv", runs_csv(results)),
         audit=audited(),
         facts=facts(results),
         commands=commands(results),
+        needed=needed(results),
+    )
+
+
+def in_order(
+    results: Results,
+    drawn: Sequence[tuple[Drawing, pd.DataFrame]],
+    photographs: Sequence[Path] = (),
+) -> list[Shown]:
+    """The figures of a page, which lie in its folder as SVG, and photographs (PNG); that which the study
+    asks for first."""
+    ordered = sorted(drawn, key=lambda each: each[0].place)
+    figures = [shown(drawing, table, results.folder) for drawing, table in ordered]
+    figures += [of_activation(path) for path in photographs]
+    return sorted(figures, key=lambda figure: figure.name != results.wanted.figure)
+
+
+def own_first(results: Results) -> dict[str, list[dict[str, str]]]:
+    """The findings by statement, those on the study's own claim first."""
+    claim = results.wanted.claim
+    return by_claim(sorted(results.findings, key=lambda finding: finding.claim != claim))
+
+
+def head(results: Results, figures: Sequence[Shown]) -> Head:
+    """What stands at the top."""
+    counts = Counter(finding.verdict for finding in results.findings)
+    small, more = too_small(results)
+    return Head(
+        question=results.wanted.question or results.wanted.command,
+        answer=answered(results, figures),
+        advice=at_largest(results),
+        small=small,
+        more=more,
+        tally={name: counts[name] for name in VERDICTS if counts[name]},
+        about=about(results),
     )
 
 
@@ -99,10 +155,10 @@ def interactive(results: Results) -> dict[str, Any] | None:
 def answered(results: Results, figures: Sequence[Shown]) -> str:
     """The answer to the study's question: what its findings come to, or what its figure shows first."""
     claim = results.wanted.claim
-    seen = [text for figure in figures if figure.drawing.name == claim for text in figure.found[:2]]
+    seen = [text for figure in figures if figure.name == claim for text in figure.found[:2]]
     said = answer(results.findings, claim) or " ".join(seen)
     expected = tally(results.findings)
-    return f"{expected[0].upper()}{expected[1:]}. {said}" if expected else said
+    return f"{_capital(expected)}. {_capital(said)}" if expected else said
 
 
 def undiverged(results: Results) -> str:
@@ -168,50 +224,49 @@ def audited() -> list[audit_page.Item]:
     return audit_page.items()
 
 
-# Of ASCII, what stands for itself in an address within a page.
-PLAIN = "".join(set(string.printable) - set(string.whitespace) - set("%#&<>'\"")) + " "
-
-
-def uri(kind: str, text: str) -> str:
-    """Text as an address of its own: a tenth shorter than in base 64."""
-    return f"data:{kind};charset=utf-8,{quote(text, safe=PLAIN)}"
-
-
-def dense(markup: str) -> str:
-    """Markup without the space that means nothing between its tags."""
-    return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", markup))
-
-
-WIDE = 1000  # pixels of the page's column
-
-
-def photograph(path: Path) -> str:
-    """A PNG of images as a WebP as wide as the page, with an address of its own: a fraction of its size."""
-    picture = Image.open(path).convert("RGB")
-    picture.thumbnail((WIDE, picture.height))
-    compressed = io.BytesIO()
-    picture.save(compressed, "WEBP", quality=50)
-    return f"data:image/webp;base64,{base64.b64encode(compressed.getvalue()).decode()}"
-
-
 # ---------------------------------------------------------------- figures
 
 
 def shown(drawing: Drawing, table: pd.DataFrame, folder: Path) -> Shown:
     """A figure that has been written into a folder."""
     numbers = differing(table) if drawing.listed else []
-    image = _image(drawing, folder)
-    csv = uri("text/csv", (folder / f"{drawing.name}.csv").read_text())
-    found = [text.replace(" %", "\N{NO-BREAK SPACE}%") for text in drawing.found(table)]
+    lines = "" if drawing.of_images else (folder / f"{drawing.name}.svg").read_text()
     words = alternative(drawing, table) + (" The numbers follow as a table." if numbers else "")
-    return Shown(drawing, found, words, image, csv, numbers)
+    return Shown(
+        name=drawing.name,
+        title=drawing.title,
+        says=drawing.says,
+        found=[text.replace(" %", "\N{NO-BREAK SPACE}%") for text in drawing.found(table)],
+        alt=words,
+        image=svg_uri(lines) if lines else photograph(folder / f"{drawing.name}.png"),
+        csv=uri("text/csv", (folder / f"{drawing.name}.csv").read_text()) if numbers else "",
+        narrow=narrow(drawing, table) if drawing.folds else "",
+        numbers=numbers,
+        bright=not lines or "<image" in lines,
+    )
 
 
-def _image(drawing: Drawing, folder: Path) -> str:
-    """As lines, or as a photograph where it shows images."""
-    if drawing.of_images:
-        return photograph(folder / f"{drawing.name}.png")
-    return uri("image/svg+xml", dense((folder / f"{drawing.name}.svg").read_text()))
+def narrow(drawing: Drawing, table: pd.DataFrame) -> str:
+    """The same figure for a phone; "" where it has too many panels to stand one below the other."""
+    with style():
+        figure = drawing.draw(table)
+        return svg_uri(svg(folded(figure))) if len(figure.axes) <= FOLDED else ""
+
+
+FOLDED = 3  # panels
+
+
+def of_activation(path: Path) -> Shown:
+    """Photographs with what networks look at."""
+    return Shown(
+        name="activation",
+        title="Class activation maps (Fig. 7)",
+        says="where does each network look?",
+        found=["Photographs, one a row, each beside the map of every network."],
+        alt="Photographs, one a row, each beside its class activation map of every network.",
+        image=photograph(path),
+        bright=True,
+    )
 
 
 def alternative(drawing: Drawing, table: pd.DataFrame) -> str:
@@ -250,75 +305,157 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-# ---------------------------------------------------------------- runs, and what it takes to repeat them
+# ---------------------------------------------------------------- for who has only the page
+
+PAPER = "https://arxiv.org/abs/1905.11946"
+GLOSSARY = {
+    "FLOPs": "multiply-adds of convolutions and the classifier, counted, as the paper counts them",
+    "baseline": "the smallest network, from which every other one is scaled",
+    "d, w, r": "how many times the baseline's layers (depth), channels (width) and pixels of a side"
+    " (resolution) a network has, after rounding to whole ones",
+    "rule": "a direction in which a network grows: d = alpha^phi, w = beta^phi, r = gamma^phi; compound is"
+    " (1.2, 1.1, 1.15), the paper's triple",
+    "phi": "how far a network goes along its rule: at phi it costs about 2^phi times the baseline's FLOPs",
+    "matched": "of a network: its counted FLOPs are 2^phi times the baseline's, within"
+    f" {TOLERANCE:.0%}; it is the one nearest to its rule's direction",
+    "nominal": "of a network: what the paper's formula d w^2 r^2 gives, whose FLOPs rounding moves",
+    "off budget": "how far the counted FLOPs of a matched network are from the FLOPs asked for",
+    "off direction": "degrees between the growth that was asked for and what whole layers, channels and"
+    f" pixels made of it; beyond {MOST_ANGLE:g} a network is not that rule's",
+    "points": "hundredths of an accuracy: from 80 % to 82 % are 2 points",
+    "n": "seeds: trainings of one network that differ in nothing but chance",
+}
 
 
-def facts(results: Results) -> dict[str, dict[str, str]]:
-    """What the runs had in common, and the values where they differed: recipe, data, seeds, machine,
-    versions."""
+# Of a column, what its name means.
+WORDS = {
+    **GLOSSARY,
+    "cost": f"matched, {GLOSSARY['matched']}; nominal, {GLOSSARY['nominal']}",
+    **dict.fromkeys("dwr", GLOSSARY["d, w, r"]),
+    "px": "side of the input in pixels",
+    "MMACs": "millions of multiply-adds for one image",
+    "layers": "blocks of each stage",
+    "channels": "of the stem, each stage and the head",
+}
+
+
+@cache
+def home() -> str:
+    """The address of the project, where the installed package says one; else ""."""
+    try:
+        said = metadata("ablation").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    return said[0].partition(", ")[2] if said else ""
+
+
+def trained(results: Results) -> dict[str, str]:
+    """How the networks were trained, in words: images of each split, epochs, augmentation, optimizer."""
     runs = [entry.run for entry in results.wanted.planned]
-    records = list(results.done.values())
-    digest = several(record.data_digest for record in records)
     return {
-        "Recipe": fields_of(run.recipe for run in runs),
-        "Data": fields_of(run.data for run in runs) | {"digest": digest},
-        "Seeds": {"seeds": several(run.seed for run in runs)},
-        "Machine": _machine(records),
-        "Versions": _versions(records),
+        "images": several(_images(results, run.data) for run in runs),
+        "epochs": f"{several(f'{run.recipe.epochs:,}' for run in runs)}, in batches of"
+        f" {several(run.recipe.batch_size for run in runs)}",
+        "augmentation": several(_augmented(run.recipe) for run in runs),
+        "optimizer": several(_optimized(run.recipe) for run in runs),
+        "reported": "the last epoch, on "
+        + several("evaluation" if run.evaluate else "validation" for run in runs)
+        + " images, which no choice has seen"
+        if all(run.evaluate for run in runs)
+        else "the last epoch, on validation images; the evaluation split stayed closed",
     }
 
 
-def _machine(records: Sequence[Record]) -> dict[str, str]:
-    """Where and when the runs were trained."""
-    finished = sorted(record.finished for record in records)
-    hours = sum(record.total_seconds for record in records) / 3600
-    return {
-        "device": several(record.device for record in records),
-        "threads": several(record.threads for record in records),
-        "time of all runs": f"{hours:.2f} hours",
-        "first finished": finished[0],
-        "last finished": finished[-1],
-    }
+def _images(results: Results, data: Data) -> str:
+    """Where images come from, and how many there are of each split, as far as records or the plan say."""
+    sizes = results.wanted.sizes(data)
+    stated = {"train": data.train_size, "validation": data.validation_size}
+    told = []
+    for name, split in SPLITS.items():
+        count = getattr(sizes, name) if sizes else stated.get(name) or _answered(results, name)
+        everything = "all others" if name == "train" else "all"
+        told.append(f"{f'{count:,}' if count else everything} {split}")
+    made = " (made by the project)" if data.embedded else ""
+    shuffled = ", their labels shuffled" if data.permuted else ""
+    less = f", reduced to {data.detail} px" if data.detail else ""
+    return f"{data.name}{made}{shuffled}{less}: {', '.join(told)}; {data.classes} classes, {data.native} px"
 
 
-def _versions(records: Sequence[Record]) -> dict[str, str]:
-    """Versions of what a result depends on, and the commits."""
-    names = dict.fromkeys(itertools.chain.from_iterable(record.versions for record in records))
-    found = {}
-    for name in names:
-        found[name] = several(record.versions.get(name) for record in records)
-    return found | {"commit": several(record.commit or "unknown" for record in records)}
+def _answered(results: Results, split: str) -> int:
+    """How many images of a split the records say something of."""
+    answers = [record.answers for record in results.done.values()]
+    return max((each[split]["count"] for each in answers if split in each), default=0)
 
 
-def fields_of(values: Iterable[Any]) -> dict[str, str]:
-    """The fields of some dataclasses of one kind: each value, or all of them where they differ; None is left
-    out."""
-    rows = [dataclasses.asdict(value) for value in values]
-    found = {}
-    for name in rows[0]:
-        if text := several(row[name] for row in rows):
-            found[name] = text
-    return found
+SPLITS = {"train": "to train", "validation": "for validation", "evaluation": "to evaluate"}
 
 
-def several(values: Iterable[Any]) -> str:
-    """Distinct values in the order in which they come."""
-    words = (
-        str(value).lower() if isinstance(value, bool) else str(value)
-        for value in values
-        if value is not None
+def _augmented(recipe: Recipe) -> str:
+    """What is done to training images and labels at random."""
+    done = [
+        *(["mirrored"] if recipe.flip else []),
+        *([f"shifted by up to {recipe.shift:.3g} of the side"] if recipe.shift else []),
+        *([f"cropped to {recipe.crop:.3g} of the area or more"] if recipe.crop < 1 else []),
+        *([f"labels smoothed by {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
+        *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
+        *([f"stochastic depth {recipe.drop_path:g}"] if recipe.drop_path else []),
+    ]
+    return " and ".join(done) or "none"
+
+
+def _optimized(recipe: Recipe) -> str:
+    """The optimizer and its schedule."""
+    averaged = f", weights averaged with {recipe.ema:g}" if recipe.ema else ""
+    return (
+        f"{recipe.optimizer} with a peak rate of {recipe.learning_rate:g}, {recipe.schedule} after"
+        f" {recipe.warmup_epochs:g} {'epoch' if recipe.warmup_epochs == 1 else 'epochs'} of warm-up,"
+        f" weight decay {recipe.weight_decay:g}{averaged}"
     )
-    return ", ".join(dict.fromkeys(words))
 
 
-def commands(results: Results) -> list[str]:
-    """What reproduces a page in a checkout, line by line."""
-    wanted = results.wanted
-    commits = {record.commit for record in results.done.values()}
-    lines = []
-    if len(commits) == 1 and (commit := commits.pop()) and not commit.endswith("+"):
-        lines.append(f"git checkout {commit}")
-    lines.append("make install")
-    for words in wanted.after:
-        lines += [f"python -m ablation.{door} {words}" for door in ("run", "report")]
-    return [*lines, wanted.through("run"), wanted.through("report")]
+def stage_tables(results: Results) -> dict[str, list[dict[str, str]]]:
+    """Of each baseline its stage table, by its name; of a function's, whose stages are not known, none."""
+    smallest = {}
+    for entry in results.wanted.planned:
+        network = entry.run.network
+        if entry.arm.label == "baseline" and not isinstance(network, Own):
+            smallest[f"{entry.baseline}, {network.pixels} px"] = stage_rows(network)
+    return smallest
+
+
+# ---------------------------------------------------------------- the same in one screen
+
+
+def brief(results: Results, figures: Sequence[Shown]) -> str:
+    """The head of the page as Markdown, for a README or a chat: question, answer, figure, the verdicts on
+    the study's own claim, and the command."""
+    top = head(results, figures)
+    more = f": `{top.more}` trains them" if top.more else ""
+    small = f"{_capital(top.small)}{more}." if top.small else ""
+    said = [f"**{_capital(top.answer)}**" if top.answer else "", small]
+    figure = [f"![{each.title}: {each.says}]({each.name}.png)" for each in figures[:1]]
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in top.tally.items())
+    facts = " · ".join([*([counts] if counts else []), *top.about])
+    command = results.wanted.through("report")
+    parts = [f"# {top.question}", *filter(None, said), *figure, *own_table(results), facts]
+    parts.append(f"By `{command}`; [the page](report.html) has all of it.")
+    return "\n\n".join(parts) + "\n"
+
+
+def own_table(results: Results) -> list[str]:
+    """The verdicts on the study's own claim, at most ROWS of them, the last."""
+    claims = own_first(results)
+    if not claims:
+        return []
+    statement, rows = next(iter(claims.items()))
+    names = [name for name in short(claims) if name not in ASIDE]
+    kept = [{name or "compared": row[name] for name in names} for row in rows[-ROWS:]]
+    more = f" (the last {ROWS} of {len(rows)})" if len(rows) > ROWS else ""
+    return [f"{statement}{more}", as_markdown(kept)]
+
+
+ROWS = 8  # of a table that fits a screen with a figure above it
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -45,9 +46,36 @@ def grid_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def grid_figure(table: pd.DataFrame) -> Figure:
+    """The ranking of the networks beside the map of the candidates."""
+    figure = Figure(figsize=(14.6, 5.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
+    _grid_ranking(left, table)
+    _grid_map(right, table)
+    what = "points behind the best of the surface; framed or filled: may be the best"
+    bounds = "simultaneous 95 % bounds of all networks"
+    title = f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost"
+    return headed(figure, title, table, table.attrs["surface"], what, shows=bounds)
+
+
+def _grid_ranking(ax: Axes, table: pd.DataFrame) -> None:
+    """How many points each network is behind the best, with its bounds, the best first."""
+    networks = table.drop_duplicates("network")
+    for y, row in enumerate(networks.itertuples()):
+        behind, low, high = (-percent(value) or 0 for value in (row.behind, row.low, row.high))
+        if low == low:
+            ax.hlines(y, high, low, color="0.35", linewidth=1.4)
+        inside = "black" if row.region else "white"
+        ax.plot(behind, y, "o", color="black", markerfacecolor=inside, markersize=6, zorder=3)
+    ax.axvline(0, color="0.6", linewidth=1, zorder=0)
+    ax.set_yticks(range(len(networks)), networks["network"], fontsize=9)
+    ax.set_ylim(len(networks) - 0.4, -0.6)
+    ax.set_xlabel("points behind the best")
+    ax.set_ylabel("network, by its triple α/β/γ")
+    ax.grid(axis="y", visible=False)
+
+
+def _grid_map(ax: Axes, table: pd.DataFrame) -> None:
     """A cell for each candidate: gamma, and how many points its network is behind the best."""
-    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
-    ax = figure.subplots()
     cells = table[~table["rule"].isin(RULES)]
     alphas = sorted(set(cells["alpha"]))
     betas = sorted(set(cells["beta"]))
@@ -62,7 +90,7 @@ def grid_figure(table: pd.DataFrame) -> Figure:
             ax.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, **frame))
         if row.best:
             ax.plot(x + 0.33, y + 0.31, marker="*", color="black", markersize=12)
-    image = ax.imshow(grid, origin="lower", cmap="cividis_r", vmin=0, alpha=0.55, aspect="auto")
+    ax.imshow(grid, origin="lower", cmap="cividis_r", vmin=0, alpha=0.55, aspect="auto")
     for name, rule in RULES.items():
         if name in set(table["rule"]):
             x = np.interp(rule.alpha, alphas, range(len(alphas)))
@@ -79,13 +107,8 @@ def grid_figure(table: pd.DataFrame) -> Figure:
     ax.set_xlabel("α (depth)")
     ax.set_ylabel("β (width); γ solved from αβ²γ² = 2")
     ax.grid(visible=False)
-    label = f"{table['split'].iloc[0]} accuracy behind the best (points)"
-    figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    ax.set_title(f"{table['split'].iloc[0]} accuracy behind the best, points", fontsize=10)
     ax.legend(loc="upper right", frameon=False)
-    what = "points behind the best of the surface; framed: may be the best"
-    bounds = "simultaneous 95 % bounds of all networks"
-    title = f"Grid search at {2 ** table['phi'].iloc[0]:.3g} times the baseline's cost"
-    return headed(figure, title, table, table.attrs["surface"], what, shows=bounds)
 
 
 def grid_found(table: pd.DataFrame) -> list[str]:

@@ -13,7 +13,8 @@ from ablation.judge.contrasts import LEVEL
 from ablation.judge.power import MOST_SEEDS
 from ablation.judge.verdicts import Finding, between
 from ablation.show.results import Results
-from ablation.show.words import as_markdown
+from ablation.show.words import as_csv, as_markdown
+from ablation.theory.network import Network
 
 
 def runs_rows(results: Results) -> list[dict[str, str]]:
@@ -46,8 +47,84 @@ def _run_row(row: Mapping[str, Any], accuracies: Mapping[str, str]) -> dict[str,
     return shown | {
         "state": row["status"],
         "seconds": "" if missing else f"{row['seconds']:,.0f}",
+        "images/s": "" if missing else f"{row['images_per_second']:,.0f}",
+        "peak MB": "" if missing else f"{row['peak_memory'] / 1e6:,.0f}",
         "run": row["run_id"],
     }
+
+
+# Of a run, what its CSV says.
+RUN_COLUMNS = (
+    *(
+        "run_id",
+        "baseline",
+        "setting",
+        "rule",
+        "phi",
+        "cost",
+        "label",
+        "depth",
+        "width",
+        "resolution",
+    ),
+    *(
+        "pixels",
+        "macs",
+        "params",
+        "activations",
+        "seed",
+        "status",
+        "split",
+        "accuracy",
+        "val_accuracy",
+    ),
+    *("train_accuracy", "seconds", "images_per_second", "peak_memory", "device"),
+)
+
+
+def runs_csv(results: Results) -> str:
+    """Every distinct run as CSV: network, cost, accuracies, time, throughput and peak memory in bytes."""
+    return as_csv(results.frame.drop_duplicates("run_id")[list(RUN_COLUMNS)])
+
+
+def networks_rows(results: Results) -> list[dict[str, object]]:
+    """The means of `results_rows` with layers and channels of each stage, where stages are known."""
+    rows = []
+    summary = results.summary
+    known = summary["depths"].map(len).max() > len("[]")
+    for row, depths, widths in zip(
+        results_rows(results), summary["depths"], summary["widths"], strict=True
+    ):
+        built = {"layers": _in_short(depths), "channels": _in_short(widths)} if known else {}
+        rows.append(row | built)
+    return rows
+
+
+def _in_short(integers: str) -> str:
+    """`[16, 24, 40]` as `16-24-40`."""
+    return integers.strip("[]").replace(", ", "-")
+
+
+def stage_rows(network: Network) -> list[dict[str, str]]:
+    """The stage table of a network, its stem first and its head last, as the paper's Table 1 has them."""
+    stem = {
+        "operator": f"conv{network.stem_kernel}x{network.stem_kernel}",
+        "stride": network.stem_stride,
+    }
+    rows = [stem | {"channels": network.stem, "layers": 1}]
+    for stage in network.stages:
+        sizes = {"expand": f"{stage.expand:g}", "kernel": stage.kernel, "stride": stage.stride}
+        counts = {"channels": stage.channels, "layers": stage.layers}
+        rows.append({"operator": stage.operator} | sizes | counts)
+    if network.head:
+        rows.append(
+            {"operator": "conv1x1, pool, classifier", "channels": network.head, "layers": 1}
+        )
+    names = ("operator", "expand", "kernel", "stride", "channels", "layers")
+    return [
+        {"stage": str(place)} | {name: str(row.get(name, "")) for name in names}
+        for place, row in enumerate(rows, 1)
+    ]
 
 
 def results_rows(results: Results) -> list[dict[str, object]]:

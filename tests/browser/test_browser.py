@@ -19,6 +19,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from ablation.runs.measurements import Measurement, step_key, write_measurements
+from ablation.show.chart import THE_PAPER
 from ablation.show.results import Results
 from tests.conftest import ROOT
 from tests.test_page import page_of, results_of
@@ -87,10 +88,12 @@ def page(chrome: Chrome, address: str) -> Chrome:
     return opened(chrome, address)
 
 
-def opened(chrome: Chrome, address: str, width: int = 1280, scheme: str = "light") -> Chrome:
+def opened(
+    chrome: Chrome, address: str, width: int = 1280, scheme: str = "light", height: int = 900
+) -> Chrome:
     chrome.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
     )
     chrome.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
@@ -152,6 +155,7 @@ def test_the_chart_follows_its_controls_by_keyboard(page: Chrome) -> None:
         "depth",
         "resolution",
         "compound",
+        THE_PAPER,
     ]
     rules[1].send_keys(Keys.SPACE)
     wait(page, lambda: len(points(page)) == before - 3)
@@ -236,9 +240,98 @@ def test_a_table_sorts_by_keyboard_and_by_click(page: Chrome) -> None:
     assert len(table.find_elements(By.CSS_SELECTOR, "[aria-sort]")) == 1
 
 
+def box(chrome: Chrome, selector: str) -> dict[str, float]:
+    """Where the first visible element of a kind lies on the screen."""
+    script = """
+      const seen = [...document.querySelectorAll(arguments[0])].find(element => element.offsetParent);
+      return seen.getBoundingClientRect().toJSON()"""
+    return chrome.execute_script(script, selector)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_first_screen_holds_question_answer_and_figure(
+    chrome: Chrome, address: str, width: int, height: int
+) -> None:
+    opened(chrome, address, width, "light", height)
+    heading, answer, picture = (box(chrome, it) for it in ("h1", ".answer", ".lead img"))
+    assert 0 <= heading["top"] < heading["bottom"] <= answer["top"]
+    assert answer["bottom"] <= picture["top"] < picture["bottom"] <= height
+    assert picture["right"] <= width and picture["height"] > 200
+    after = [
+        box(chrome, it)["top"] for it in (".tally", ".verdicts", "#chart", "#figures", "#runs")
+    ]
+    assert after == sorted(after) and after[0] > picture["bottom"]
+    keep(f"first-{width}.png", chrome.execute_cdp_cmd("Page.captureScreenshot", {}))
+
+
+def test_a_phone_shows_a_figure_of_its_own_or_says_that_it_scrolls(
+    chrome: Chrome, address: str
+) -> None:
+    opened(chrome, address, 390, "light", 844)
+    script = """
+      return [...document.querySelectorAll("figure")].map(figure => {
+        const [image] = [...figure.querySelectorAll("img")].filter(each => each.offsetParent);
+        const hint = figure.querySelector(".hint");
+        return [image.className, image.parentElement.scrollWidth <= image.parentElement.clientWidth,
+                Boolean(hint && hint.offsetParent)];
+      })"""
+    figures = chrome.execute_script(script)
+    assert len(figures) > 5 and figures[0] == ["narrow", True, False]
+    for kind, fits, says in figures:
+        assert (kind, fits, says) in (("narrow", True, False), ("wide", False, True))
+
+
+def test_the_axis_is_logarithmic_or_linear_and_the_papers_lines_can_go(page: Chrome) -> None:
+    selects = page.find_elements(By.CSS_SELECTOR, "#axes select")
+    axis = next(each for each in selects if "linear" in each.text)
+    assert "219k" in drawn(page) and "438k" in drawn(page)
+    Select(axis).select_by_visible_text("linear")
+    wait(page, lambda: "219k" not in drawn(page))
+    assert "450k" in drawn(page) and "600k" in drawn(page)
+    dashed = "#chart path[stroke-dasharray]"
+    lines = len(page.find_elements(By.CSS_SELECTOR, dashed))
+    assert lines >= 4
+    page.find_elements(By.CSS_SELECTOR, "#rules input")[-1].send_keys(Keys.SPACE)
+    wait(page, lambda: len(page.find_elements(By.CSS_SELECTOR, dashed)) < lines)
+
+
+def test_figures_and_chart_are_saved_as_files(page: Chrome) -> None:
+    """What a link would have the browser write, caught on its way."""
+    catch = """
+      window.saved = [];
+      HTMLAnchorElement.prototype.click = function () {
+        saved.push([this.download, this.href.slice(0, 30), this.href.length]);
+      };"""
+    page.execute_script(catch)
+    for button in page.find_elements(
+        By.CSS_SELECTOR, "#figure-compound .save button, #save-chart button"
+    ):
+        page.execute_script("arguments[0].click()", button)
+    wait(page, lambda: page.execute_script("return saved.length") == 4)
+    saved = {name: (kind, size) for name, kind, size in page.execute_script("return saved")}
+    assert set(saved) == {"compound.svg", "compound.png", "chart.svg", "chart.png"}
+    assert saved["compound.svg"][0].startswith("data:image/svg+xml,")
+    assert (
+        saved["compound.png"][0].startswith("data:image/png") and saved["compound.png"][1] > 20_000
+    )
+    assert saved["chart.png"][0].startswith("data:image/png")
+
+
+def test_figures_are_dark_on_a_dark_screen(chrome: Chrome, address: str) -> None:
+    """The corner of a figure, as the browser paints it."""
+    corner = """
+      const image = document.querySelector(".lead .wide"), canvas = document.createElement("canvas");
+      canvas.width = canvas.height = 9;
+      canvas.getContext("2d").drawImage(image, 0, 0);
+      return [...canvas.getContext("2d").getImageData(2, 2, 1, 1).data]"""
+    for scheme, colour in (("light", [255, 255, 255, 255]), ("dark", [13, 17, 23, 255])):
+        opened(chrome, address, 1280, scheme)
+        assert chrome.execute_script(corner) == colour
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_nothing_leaves_the_screen_and_figures_stay_light(
+def test_nothing_leaves_the_screen_and_images_stay_light(
     chrome: Chrome, address: str, width: int, scheme: str
 ) -> None:
     opened(chrome, address, width, scheme)
@@ -249,10 +342,13 @@ def test_nothing_leaves_the_screen_and_figures_stay_light(
         "return getComputedStyle(document.documentElement).backgroundColor"
     )
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
-    cards = chrome.execute_script(
-        "return [...document.querySelectorAll('.card')].map(card => getComputedStyle(card).backgroundColor)"
+    grounds = (
+        "return [...document.querySelectorAll(arguments[0])].map(card => "
+        "getComputedStyle(card).backgroundColor)"
     )
-    assert len(cards) > 5 and set(cards) == {"rgb(255, 255, 255)"}
+    cards = chrome.execute_script(grounds, ".card:not(.bright)")
+    assert len(cards) > 5 and set(cards) == {ground}
+    assert set(chrome.execute_script(grounds, ".card.bright")) == {"rgb(255, 255, 255)"}
     for details in chrome.find_elements(By.TAG_NAME, "details"):
         chrome.execute_script("arguments[0].open = false", details)
     height = chrome.execute_script("return document.documentElement.scrollHeight")
@@ -271,8 +367,9 @@ def test_a_print_holds_the_figures_and_no_controls(page: Chrome) -> None:
         "return [...document.querySelectorAll(arguments[0])].map(element => element.offsetParent !== "
         "null)"
     )
-    assert set(page.execute_script(shown, "figure img, .verdicts, pre")) == {True}
-    assert set(page.execute_script(shown, "nav, #axes, #chart")) == {False}
+    assert set(page.execute_script(shown, "figure img.wide, .verdicts, pre")) == {True}
+    hidden = "nav, #axes, #chart, .save, .hint, img.narrow"
+    assert set(page.execute_script(shown, hidden)) == {False}
     assert keep(
         "print.pdf",
         page.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69}),
