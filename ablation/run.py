@@ -24,7 +24,7 @@ from ablation.command.planning import single
 from ablation.command.progress import Progress
 from ablation.command.shipped import CONF
 from ablation.command.sweep import ELSEWHERE, Incomplete
-from ablation.door import fail, in_utf8, register
+from ablation.door import about, fail, in_utf8, register
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path, weights_path
@@ -154,8 +154,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line
     on_signals(end_at_once)
     try:
-        sys.argv[1:] = arguments(sys.argv[1:])
         with enduring():
+            if told := about(sys.argv[1:]):
+                print(told)
+                return
+            sys.argv[1:] = arguments(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
             if _faults:
                 raise _faults[0]

@@ -286,7 +286,7 @@ def test_the_door_measures_each_network_once(
         bench.show([*words, "phi=0,1", "bench.again=true"], True)
         fourth = capsys.readouterr().out
     for text, expected in (
-        (first, "1 networks, 0"),
+        (first, "1 network, 0"),
         (second, "2 networks, 1"),
         (third, "2 networks, 2"),
         (fourth, "2 networks, 0"),

@@ -205,7 +205,7 @@ def test_images_that_cannot_be_read_are_all_named(source: Data, tmp_path: Path) 
     pinned = dataclasses.replace(source, files="0123456789ab")  # read when it was whole
     with pytest.raises(
         ValueError,
-        match=r"3 of 20 images in train do not decode: .*: img4.png \(row 4\), img7.png \(row 7\), "
+        match=r"3 of 20 images in train cannot be decoded: .*: img4.png \(row 4\), img7.png \(row 7\), "
         r"img8.png \(row 8\); replace them, or leave them out by data.skip_broken=true",
     ):
         load(pinned, 24, tmp_path / "cache")
@@ -217,13 +217,13 @@ def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> N
         Path(source.path or "") / "train-00000-of-00001.parquet", labels=[0, 1, 2, *[0] * 17]
     )
     with pytest.raises(
-        ValueError, match="1 of 20 labels in train lie outside the 2 classes, first 2 in row 2"
+        ValueError, match="1 of 20 labels in train outside the 2 classes, first 2 in row 2"
     ):
         known(source, tmp_path)
 
 
 def test_images_smaller_than_native_are_refused(source: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="30 of 30 images are smaller than data.native=48 px"):
+    with pytest.raises(ValueError, match="30 of 30 images smaller than data.native=48 px"):
         known(dataclasses.replace(source, native=48), tmp_path)
 
 

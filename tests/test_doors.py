@@ -1,5 +1,6 @@
 """The commands as a person types them, in processes of their own."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +17,17 @@ import pandas as pd
 import pytest
 import yaml
 
+from ablation import __version__
 from ablation.command.errors import NotYet, one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import plan, single
 from ablation.command.shipped import CONF, studies
 from ablation.door import hydra
+from ablation.runs.checks import counted
 from ablation.runs.states import leave_reason
 from ablation.theory.baselines import BASELINES
 from tests.conftest import ROOT, TINY
-from tests.test_documents import STUDIES
+from tests.test_documents import DOORS, STUDIES
 from tests.test_faults import command
 
 Door = Callable[..., subprocess.CompletedProcess[str]]
@@ -64,6 +68,38 @@ def test_help_of_the_other_doors_says_what_they_do_and_shows_commands(
     assert f"\npython -m ablation.{name}" in shown
     assert shown.splitlines()[-1] == "Groups and settings: python -m ablation.run --help"
     assert len(shown.splitlines()) < 12
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_every_door_tells_our_version(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"ablation.{name}")
+    where = "ablation.run" if name == "run" else "ablation.door"
+    monkeypatch.setattr(f"{where}.on_signals", lambda handler: None)
+    monkeypatch.setattr(sys, "argv", [f"ablation.{name}", "--version"])
+    module.main()
+    assert capsys.readouterr() == (f"ablation {__version__}\n", "")
+
+
+def test_the_version_is_said_in_one_place_and_cited() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert cited["version"] == __version__
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "ablation.__version__"
+
+
+def test_every_door_is_a_script() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    doors = {f"ablation-{name}" if name != "run" else "ablation": name for name in DOORS}
+    assert scripts == {script: f"ablation.{name}:main" for script, name in doors.items()}
+
+
+def test_one_is_said_in_the_singular(door: Door) -> None:
+    assert "sweep: 1 distinct run, 0 done" in door("plan", "phi=1").stdout
+    assert door("status", "phi=1").stdout.splitlines()[-1] == "sweep: 1 run, 1 planned"
+    assert counted(1, "run") == "1 run" and counted(1001, "run") == "1,001 runs"
 
 
 COMPLETE = """
@@ -162,7 +198,7 @@ def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path:
     done = door("run", *words, check=False)
     assert done.returncode == 1
     head, missing, way_out = done.stderr.splitlines()
-    assert head == "1 of 2 runs are missing"
+    assert head == "1 of 2 runs is missing"
     assert re.match(
         r"  width phi=1 seed=0: failed, \S+/lock cannot be locked \(File exists\); set runs=",
         missing,

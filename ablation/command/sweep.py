@@ -14,8 +14,9 @@ from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
 from ablation.runs.arms import Planned, pending
+from ablation.runs.checks import counted
 from ablation.runs.records import Record
-from ablation.runs.states import all_finished, forgive, held, leave_reason, state
+from ablation.runs.states import all_finished, forgive, held, leave_reason, state, sweeping
 from ablation.theory.cost import cost
 from ablation.train.tracking import summarise
 
@@ -105,13 +106,13 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     runs = {entry.run.id: entry.run for entry in wanted.planned}
     left = pending(wanted.planned, all_finished(wanted.execution, runs.values()))
     print(
-        f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train",
+        f"{wanted.name}: {counted(len(runs), 'run')}, {len(runs) - len(left)} done, {len(left)} to train",
         flush=True,
     )
     faults: dict[str, str] = {}
     status = 1
     try:
-        with Progress(left, wanted.execution):
+        with sweeping(wanted.execution.runs, runs.values()), Progress(left, wanted.execution):
             _rounds(wanted, left, launch, faults)
     except Interrupted as stop:
         status = stop.status
@@ -121,7 +122,7 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     summarise(wanted.name, wanted.planned, done, wanted.execution)
     print(outcome(wanted.planned, done))
     next_ = f"figures and table: {wanted.through('report')}"
-    print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
+    print(f"{len(runs)} of {counted(len(runs), 'run')} done; {next_}", flush=True)
 
 
 def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
@@ -173,7 +174,9 @@ def _account(
     """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes
     it."""
     total = len({entry.run.id for entry in wanted.planned})
-    lines = [f"{len(missing)} of {total} runs are missing"]
+    lines = [
+        f"{len(missing)} of {counted(total, 'run')} {'is' if len(missing) == 1 else 'are'} missing"
+    ]
     for entry in missing[:NAMED]:
         now = state(wanted.execution, entry.run)
         reason = faults.get(entry.run.id, now.reason)

@@ -75,7 +75,7 @@ def check_labels(data: Data, split: str, labels: np.ndarray, classes: Sequence[L
     if len(wrong):
         first = int(labels[wrong[0]])
         raise ValueError(
-            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} lie outside the {data.classes} "
+            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} outside the {data.classes} "
             f"classes, first {'none' if first == -1 else first} in row {wrong[0]}; correct data.classes or "
             "the labels"
         )
@@ -92,7 +92,7 @@ def check_native(data: Data, small: int, count: int) -> None:
     """Raises ValueError where more than a tenth of all images would have to be enlarged."""
     if small > SMALL * count and not data.upsample:
         raise ValueError(
-            f"{data.name}: {small} of {count} images are smaller than data.native={data.native} px; state "
+            f"{data.name}: {small} of {count} images smaller than data.native={data.native} px; state "
             "a smaller data.native, or data.upsample=true to enlarge them"
         )
 
@@ -104,7 +104,7 @@ def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
         faults = each.broken()
         if faults:
             share = f"{len(faults)} of {len(each.part.rows)} images in {each.part.name}"
-            lines.append(f"{share} do not decode: {told(faults)}")
+            lines.append(f"{share} cannot be decoded: {told(faults)}")
     return f"{data.name}: {'; '.join(lines)}; {WAY_OUT}"
 
 
