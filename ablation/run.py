@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ablation.command.completion import completion
 from ablation.command.compose import execution
 from ablation.command.ends import Interrupted, end_at_once, enduring, interrupt, on_signals
 from ablation.command.errors import one_line
@@ -155,7 +156,7 @@ def main() -> None:
     on_signals(end_at_once)
     try:
         with enduring():
-            if told := about(sys.argv[1:]):
+            if told := about(sys.argv[1:]) or completion(sys.argv[1:]):
                 print(told)
                 return
             sys.argv[1:] = arguments(sys.argv[1:])

@@ -4,11 +4,14 @@ import importlib
 import importlib.util
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ import pytest
 import yaml
 
 from ablation import __version__
+from ablation.bench import BENCHES
 from ablation.command.errors import NotYet, one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import plan, single
@@ -102,31 +106,73 @@ def test_one_is_said_in_the_singular(door: Door) -> None:
     assert counted(1, "run") == "1 run" and counted(1001, "run") == "1,001 runs"
 
 
-COMPLETE = """
-eval "$(ablation -sc install=bash)"
+COMPLETE = r"""
+eval "$("$0" -m ablation.run -sc install=bash)"
 for COMP_LINE in "$@"; do
-    words=($COMP_LINE) COMP_POINT=${#COMP_LINE} COMP_CWORD=$((${#words[@]} - 1))
-    hydra_bash_completion
+    COMP_POINT=${#COMP_LINE} program=${COMP_LINE%% *}
+    [[ $program == python ]] && _ablation_python || _ablation_script "$program"
     echo "${COMPREPLY[@]}"
 done
 """
+COMPLETED = {
+    "ablation recipe.learn": "recipe.learning_rate=",
+    "ablation-plan phi=1 study=grid": "grid-search",
+    "ablation-bench cal": "calibrate",
+    "python -m ablation.pl": "ablation.plan",
+    "python -W ignore -m ablation.run -m cost=matched scaling=depth,wi": "depth,width",
+    "python -m ablation.run --config-dir my recipe=lo": "long",
+}
 
 
-def test_tab_completion_in_bash() -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    lines = ["ablation scaling=dep", "ablation phi=1 study=grid", "ablation recipe.learn"]
+def test_tab_completion_of_every_door(folder: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", COMPLETE, "bash", *lines],
-        env={**os.environ, "PATH": path},
+        ["bash", "-c", COMPLETE, sys.executable, *COMPLETED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [
-        "scaling=depth",
-        "study=grid-search",
-        "recipe.learning_rate=",
-    ]
+    assert done.stdout.splitlines() == [*COMPLETED.values()]
+
+
+def test_the_names_that_are_completed_are_those_of_doors_and_benches() -> None:
+    script = (ROOT / "ablation" / "command" / "complete.bash").read_text()
+    [doors] = re.findall(r"^_ablation_doors=\((.*)\)$", script, re.M)
+    [benches] = re.findall(r'^_ablation_benches="(.*)"$', script, re.M)
+    assert (doors.split(), benches.split()) == ([*DOORS], [*BENCHES])
+
+
+def test_tab_in_a_real_terminal() -> None:
+    """Readline replaces the part behind `=`; what a name is completed to leaves the cursor where its value
+    goes."""
+    terminal, its_end = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+        start_new_session=True,
+        **dict.fromkeys(("stdin", "stdout", "stderr"), its_end),
+    )
+    os.close(its_end)
+    typed = f'eval "$({sys.executable} -m ablation.run -sc install=bash)"; echo rea""dy\n'
+    try:
+        os.write(terminal, typed.encode())
+        _read_until(terminal, "\nready")
+        os.write(terminal, b"ablation-status scaling=dep\trecipe.learn\t1\x01echo \n")
+        _read_until(terminal, "\nablation-status scaling=depth recipe.learning_rate=1\n")
+        os.write(terminal, b"python -m ablation.run study=sched\tphi=1\x01echo \n")
+        _read_until(terminal, "\npython -m ablation.run study=schedule phi=1\n")
+    finally:
+        os.close(terminal)
+        bash.wait()
+
+
+def _read_until(terminal: int, wanted: str) -> None:
+    """What a terminal shows; raises AssertionError where that does not come within a minute."""
+    shown, deadline = "", time.monotonic() + 60
+    while wanted not in shown.replace("\r", ""):
+        ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+        assert ready, shown
+        shown += os.read(terminal, 4096).decode(errors="replace")
 
 
 def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(
