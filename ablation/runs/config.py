@@ -159,7 +159,8 @@ class Data:
             raise ValueError(
                 f"{pixels} px is above the {self.native} px that {self.name} holds natively: enlarged "
                 "images hold no new information; take a "
-                f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
+                "smaller phi or resolution, a baseline of fewer pixels (mini-10 starts at 10 px), or "
+                "data.upsample=true to study exactly that"
             )
 
     def seen_at(self, pixels: int) -> "Data":
