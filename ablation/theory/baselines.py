@@ -173,8 +173,8 @@ MIDI = Baseline(
     FINE,
 )  # fmt: skip
 
-# mini-10: the like of mini for images that have 32 px themselves (CIFAR). It starts at 10 px, so that eight times the
-# cost in pixels alone, 28 px, enlarges none; the stem and two stages keep them, since there are few.
+# mini-10: the like of mini for images that have 32 px themselves (CIFAR). It starts at 10 px, so that eight
+# times the cost in pixels alone, 28 px, enlarges none; stem and two stages keep them, since there are few.
 MINI_10 = Baseline(
     "mini-10",
     Network(
