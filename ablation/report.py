@@ -15,6 +15,7 @@ from ablation.command.compose import FOUND
 from ablation.command.errors import NotYet
 from ablation.command.planning import plan
 from ablation.command.shipped import studies
+from ablation.command.tracked import attach
 from ablation.door import door
 from ablation.judge.findings import table
 from ablation.runs.checks import counted
@@ -65,6 +66,7 @@ def write_tables(
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)
     page = write_page(results, drawn, [Path(path) for _, path in maps])
+    attach(results.wanted, results.folder)
     return [*lines, *maps, ("Table", str(table)), ("Page", str(page))]
 
 

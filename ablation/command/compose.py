@@ -315,5 +315,6 @@ def execution(cfg: DictConfig) -> Execution:
             "devices": cfg.devices,
             "gpu_memory": cfg.gpu_memory,
             "resident": cfg.resident,
+            "study": cfg.study.name or "",
         },
     )

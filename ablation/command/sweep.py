@@ -13,12 +13,12 @@ from ablation.command.ends import Interrupted, interrupt, on_signals
 from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
+from ablation.command.tracked import summarise
 from ablation.runs.arms import Planned, pending
 from ablation.runs.checks import counted
 from ablation.runs.records import Record
 from ablation.runs.states import all_finished, forgive, held, leave_reason, state, sweeping
 from ablation.theory.cost import cost
-from ablation.train.tracking import summarise
 
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
@@ -119,7 +119,7 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     done = all_finished(wanted.execution, runs.values())
     if missing := pending(wanted.planned, done):
         raise Incomplete(_account(wanted, missing, faults, launcher), status)
-    summarise(wanted.name, wanted.planned, done, wanted.execution)
+    summarise(wanted, done)
     print(outcome(wanted.planned, done))
     next_ = f"figures and table: {wanted.through('report')}"
     print(f"{len(runs)} of {counted(len(runs), 'run')} done; {next_}", flush=True)

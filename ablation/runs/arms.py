@@ -106,6 +106,11 @@ class Planned:
         )
 
     @property
+    def rule(self) -> str:
+        """The name of its rule; `baseline` where that has not begun, which every rule shares."""
+        return "baseline" if self.arm.label == "baseline" else self.arm.name
+
+    @property
     def work(self) -> int:
         """Training FLOPs, the unit of progress."""
         images = self.run.data.train_size or 1

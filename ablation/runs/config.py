@@ -259,9 +259,9 @@ class Execution:
     accelerator: auto, cpu or gpu. devices: GPUs, or processes on the CPU, over which one run is split.
     gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
     resident: images in the memory of the device; None where they take at most a quarter of it, else they are
-    streamed. wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt,
-    what was evaluated, beside the record. keep_bits: train a done run once more where its record does not
-    say which images it got right.
+    streamed. wandb: offline, online or disabled. project: the W&B project. study: which one it is for.
+    keep_weights: leave weights.pt, what was evaluated, beside the record. keep_bits: train a done run once
+    more where its record does not say which images it got right.
     """
 
     runs: Path
@@ -275,6 +275,7 @@ class Execution:
     devices: int = 1
     gpu_memory: float | None = None
     resident: bool | None = None
+    study: str = ""
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1, 1024)

@@ -5,14 +5,13 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.runs.arms import Planned
 from ablation.runs.checks import first_line
-from ablation.runs.config import Execution, digest
+from ablation.runs.config import Execution
 from ablation.runs.records import Record
 
 if TYPE_CHECKING:
@@ -46,24 +45,15 @@ class Tracker:
     def _start(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         from pytorch_lightning.loggers import WandbLogger
 
-        arm, data = planned.arm, planned.run.data
         run = begin(
             execution,
             execution.runs / planned.run.id,
             id=planned.run.id,
             name=planned.label,
-            group=arm.name,
+            group=planned.rule,
             job_type="run",
-            tags=[
-                tag[:64]
-                for tag in (
-                    arm.name,
-                    f"cost {arm.cost}",
-                    data.name,
-                    *([] if arm.phi is None else [f"phi {arm.phi:g}"]),
-                )
-            ],
-            config=dict(config) | {"rule": arm.name, "phi": arm.phi},
+            tags=tags(planned, execution.study),
+            config=dict(config) | place(planned),
         )
         for metrics, axis in (("train/*", "epoch"), ("val/*", "flops")):
             run.define_metric(axis)
@@ -71,7 +61,7 @@ class Tracker:
         self.logger = WandbLogger(experiment=run)
 
     def _try(self, action: Callable[[], Any]) -> None:
-        if not _attempt(action, "W&B is left out of this run"):
+        if not attempt(action, "W&B is left out of this run"):
             self.logger = None
 
     def epoch(self, values: Mapping[str, float]) -> None:
@@ -87,6 +77,25 @@ class Tracker:
         if record is not None:
             self._try(lambda: run.summary.update(_summary(record)))
         self._try(lambda: run.finish(exit_code=0 if record is not None else 1))
+
+
+def tags(planned: Planned, study: str) -> list[str]:
+    """By which a person finds a run: its study, rule, cost, data and phi. Another study that the run serves
+    lists it in its own table."""
+    arm = planned.arm
+    phi = "" if arm.phi is None else f"phi {arm.phi:g}"
+    named = (study, planned.rule, f"cost {arm.cost}", planned.run.data.name, phi)
+    return [tag[:64] for tag in dict.fromkeys(filter(None, named))]
+
+
+def place(planned: Planned) -> dict[str, Any]:
+    """Where a run stands among others, in flat values to group and filter by: rule, coefficients as built,
+    and costs as counted."""
+    row = planned.row()
+    short = {"d": "depth", "w": "width", "r": "resolution", "px": "pixels"}
+    same = ("baseline", "setting", "phi", "macs", "params", "budget")
+    shown = {name: row[name] for name in same} | {name: row[full] for name, full in short.items()}
+    return shown | {"rule": planned.rule}
 
 
 def _summary(record: Record) -> dict[str, Any]:
@@ -157,59 +166,7 @@ def check_server() -> None:
         )
 
 
-def summarise(
-    name: str, planned: Sequence[Planned], records: Mapping[str, Record], execution: Execution
-) -> None:
-    """One W&B run for a whole study, written once: a table of its runs, where rule and phi stand, and
-    accuracy against FLOPs by rule."""
-    content = sorted((entry.arm.label, entry.run.id) for entry in planned)
-    study = f"{name}-{digest(content)}"
-    folder = execution.runs / "studies" / study
-    if execution.wandb == "disabled" or folder.exists():
-        return
-    rows = [_row(entry, records[entry.run.id]) for entry in planned]
-
-    def write() -> None:
-        import wandb
-
-        config = {"study": name, "runs": len(records)}
-        run = begin(
-            execution, folder, id=study, name=name, job_type="study", tags=[name], config=config
-        )
-        table = wandb.Table(list(rows[0]), [_plain(row) for row in rows])
-        run.log({"runs": table, "accuracy against FLOPs": _chart(rows)})
-        run.finish()
-
-    _attempt(write, f"W&B has no summary of {name}")
-
-
-def _row(entry: Planned, record: Record) -> dict[str, Any]:
-    """What was planned and what came out."""
-    return entry.row() | {"status": record.status, "accuracy": record.reported}
-
-
-def _plain(row: Mapping[str, Any]) -> list[Any]:
-    """Values that a W&B table takes: no lists."""
-    return [str(value) if isinstance(value, list) else value for value in row.values()]
-
-
-def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Mean accuracy over seeds against FLOPs, a line for each rule."""
-    import wandb
-
-    points: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        points[row["rule"]][row["macs"]].append(row["accuracy"])
-    costs, means = [], []
-    for line in points.values():
-        macs = sorted(line)
-        costs.append(macs)
-        means.append([sum(line[cost]) / len(line[cost]) for cost in macs])
-    title, axis = "Accuracy against FLOPs", "FLOPs (multiply-adds)"
-    return wandb.plot.line_series(costs, means, keys=list(points), title=title, xname=axis)
-
-
-def _attempt(action: Callable[[], Any], loss: str) -> bool:
+def attempt(action: Callable[[], Any], loss: str) -> bool:
     """Whether W&B did it; it never stops anything, so what it raises is said in one line."""
     try:
         action()
