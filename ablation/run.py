@@ -31,6 +31,7 @@ from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path, weights_path
 from ablation.runs.states import Busy, forgive, held, leave_reason
 from ablation.theory.cost import cost
+from ablation.train.tracking import check_logger
 
 # Of the single run of this process: Hydra would print more than one line about it.
 _faults: list[BaseException] = []
@@ -49,6 +50,7 @@ def job(cfg: DictConfig) -> str | None:
             )
         entry, found = single(cfg)
         where = execution(cfg)
+        check_logger(where.logger)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(
                 f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed "

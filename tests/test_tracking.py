@@ -1,7 +1,9 @@
 """W&B shows what the records say and never stops a run: what was written is read back by W&B's own
 inspector."""
 
+import csv
 import dataclasses
+import importlib.util
 import json
 import math
 import os
@@ -434,3 +436,46 @@ def test_what_a_server_refuses_is_named_and_the_others_go_on(
         "offline-run-1-refused: ERROR run was deleted (409); the same command tries these again; a folder "
         "that is removed is left out"
     )
+
+
+def test_a_second_logger_writes_the_same_history_and_is_no_part_of_the_run(
+    execution: Execution,
+) -> None:
+    entry = planned()
+    where = dataclasses.replace(execution, wandb="disabled", logger="csv")
+    record = execute(entry, where)
+    folder = execution.runs / entry.run.id / "csv"
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert losses == pytest.approx([row["train/loss"] for row in record.history])
+    assert float(rows[-1]["accuracy"]) == pytest.approx(record.accuracy)
+    hparams = (folder / "hparams.yaml").read_text()
+    assert "macs: " in hparams and "rule: " in hparams
+    again = execute(entry, dataclasses.replace(execution, wandb="disabled"))
+    assert (again.run_id, again.finished) == (record.run_id, record.finished)
+
+
+def test_a_logger_without_its_client_is_refused_before_training_in_a_line(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tracking.LOGGERS, "mlflow", ("no_such_client",))
+    for mode in ([], ["-m"]):
+        ended = command(*mode, "logger=mlflow", *TINY, f"runs={tmp_path}", f"cache={cache}")
+        assert ended.status == 1
+        assert ended.err == (
+            "error: logger=mlflow: its client is not installed; pip install no_such_client, or take "
+            "logger=csv, which needs none\n"
+        )
+    with hydra(), pytest.raises(ValueError, match="logger=paper: choose one of csv, tensorboard"):
+        plan(["logger=paper"])
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_loggers_whose_client_is_there(name: str, execution: Execution) -> None:
+    """Where it is not, the line above is what a person gets."""
+    if not any(importlib.util.find_spec(package) for package in tracking.LOGGERS[name]):
+        pytest.skip(f"{name} is not installed")
+    entry = planned()
+    execute(entry, dataclasses.replace(execution, wandb="disabled", logger=name))
+    folder = execution.runs / ("mlruns" if name == "mlflow" else f"{entry.run.id}/{name}")
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) > 500

@@ -316,5 +316,6 @@ def execution(cfg: DictConfig) -> Execution:
             "gpu_memory": cfg.gpu_memory,
             "resident": cfg.resident,
             "study": cfg.study.name or "",
+            "logger": cfg.logger,
         },
     )

@@ -19,6 +19,7 @@ from ablation.runs.checks import counted
 from ablation.runs.records import Record
 from ablation.runs.states import all_finished, forgive, held, leave_reason, state, sweeping
 from ablation.theory.cost import cost
+from ablation.train.tracking import check_logger
 
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
@@ -87,6 +88,7 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     """
     wanted = plan(words)
     wanted.taken.refuse()
+    check_logger(wanted.execution.logger)
     if wanted.execution.devices > 1:
         way_out = (
             "split a single run (no -m, no study=), or drop devices= and let the launcher run several side "

@@ -260,8 +260,8 @@ class Execution:
     gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
     resident: images in the memory of the device; None where they take at most a quarter of it, else they are
     streamed. wandb: offline, online or disabled. project: the W&B project. study: which one it is for.
-    keep_weights: leave weights.pt, what was evaluated, beside the record. keep_bits: train a done run once
-    more where its record does not say which images it got right.
+    logger: a second one, beside W&B. keep_weights: leave weights.pt, what was evaluated, beside the record.
+    keep_bits: train a done run once more where its record does not say which images it got right.
     """
 
     runs: Path
@@ -276,6 +276,7 @@ class Execution:
     gpu_memory: float | None = None
     resident: bool | None = None
     study: str = ""
+    logger: str | None = None
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1, 1024)
@@ -289,6 +290,7 @@ class Execution:
                 )
         one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
+        one_of("logger", self.logger or "csv", ("csv", "tensorboard", "mlflow"))
 
 
 def content(value: Any) -> Any:

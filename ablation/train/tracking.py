@@ -1,8 +1,10 @@
-"""Weights & Biases through Lightning's logger: a view of runs. Records are the truth; nothing is read back
-from here."""
+"""Weights & Biases and, where one is chosen, another logger, through Lightning's: views of runs. Records are
+the truth; nothing is read back from here."""
 
+import importlib.util
 import logging
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -16,8 +18,14 @@ from ablation.runs.records import Record
 
 if TYPE_CHECKING:
     import wandb
-    from pytorch_lightning.loggers import WandbLogger
+    from pytorch_lightning.loggers import Logger, WandbLogger
 
+# A second logger, and the packages of which it needs one.
+LOGGERS: Mapping[str, tuple[str, ...]] = {
+    "csv": (),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "mlflow": ("mlflow",),
+}
 PATIENCE = 2.0  # seconds for the server's first answer
 # Of another agent or launcher: with these W&B would give our runs its identity.
 FOREIGN = (
@@ -29,9 +37,19 @@ LIMIT = 10.0  # seconds that starting or ending an online run may take
 log = logging.getLogger(__name__)
 
 
+def check_logger(name: str | None) -> None:
+    """Raises ValueError where the client of a second logger is not installed."""
+    needs = LOGGERS[name] if name else ()
+    if needs and not any(importlib.util.find_spec(package) for package in needs):
+        raise ValueError(
+            f"logger={name}: its client is not installed; pip install {needs[0]}, or take logger=csv, which "
+            "needs none"
+        )
+
+
 class Tracker:
-    """One W&B run per training, or none; a W&B that is missing, full or away is said once and never stops or
-    holds up a run.
+    """One W&B run per training, or none, and beside it what a second logger writes; one that is missing, full
+    or away is said once and never stops or holds up a run.
 
     Its id is the run's, so that a resumed run goes on with its own; its steps are epochs, so that a repeated
     one changes nothing.
@@ -39,8 +57,11 @@ class Tracker:
 
     def __init__(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         self.logger: WandbLogger | None = None
+        self.second: Logger | None = None
         if execution.wandb != "disabled":
             self._try(lambda: self._start(planned, execution, config))
+        if execution.logger:
+            self._try_second(lambda: self._start_second(planned, execution, config))
 
     def _start(self, planned: Planned, execution: Execution, config: Mapping[str, Any]) -> None:
         from pytorch_lightning.loggers import WandbLogger
@@ -60,23 +81,70 @@ class Tracker:
             run.define_metric(metrics, step_metric=axis)
         self.logger = WandbLogger(experiment=run)
 
+    def _start_second(
+        self, planned: Planned, execution: Execution, config: Mapping[str, Any]
+    ) -> None:
+        self.second = second(planned, execution)
+        self.second.log_hyperparams(dict(config) | place(planned))
+
     def _try(self, action: Callable[[], Any]) -> None:
         if not attempt(action, "W&B is left out of this run"):
             self.logger = None
 
+    def _try_second(self, action: Callable[[], Any]) -> None:
+        way_out = "logger=null silences this"
+        if not attempt(action, "the second logger is left out of this run", way_out):
+            self.second = None
+
     def epoch(self, values: Mapping[str, float]) -> None:
         """One row of history; `epoch` and `flops` (training FLOPs so far) are its axes."""
+        step = int(values["epoch"])
         if logger := self.logger:
-            self._try(lambda: logger.experiment.log(dict(values), step=values["epoch"]))
+            self._try(lambda: logger.experiment.log(dict(values), step=step))
+        if other := self.second:
+            self._try_second(lambda: other.log_metrics(dict(values), step=step))
 
     def finish(self, record: Record | None) -> None:
         """Write the summary, in which accuracy stands beside macs, and close; in any case close."""
-        if self.logger is None:
-            return
-        run = self.logger.experiment
-        if record is not None:
-            self._try(lambda: run.summary.update(_summary(record)))
-        self._try(lambda: run.finish(exit_code=0 if record is not None else 1))
+        if logger := self.logger:
+            run = logger.experiment
+            if record is not None:
+                self._try(lambda: run.summary.update(_summary(record)))
+            self._try(lambda: run.finish(exit_code=0 if record is not None else 1))
+        if other := self.second:
+            self._try_second(lambda: _close(other, record))
+
+
+def second(planned: Planned, execution: Execution) -> "Logger":
+    """Lightning's logger of a run, begun anew: a run that goes on tells its whole history again."""
+    from pytorch_lightning import loggers
+
+    folder = execution.runs / planned.run.id
+    if execution.logger == "mlflow":
+        told = {"run": planned.run.id, "rule": planned.rule, "study": execution.study}
+        return loggers.MLFlowLogger(
+            execution.project,
+            planned.label,
+            save_dir=str((execution.runs / "mlruns").absolute()),
+            tags=told,
+        )
+    shutil.rmtree(folder / str(execution.logger), ignore_errors=True)
+    where = {"save_dir": folder, "name": "", "version": execution.logger}
+    if execution.logger == "tensorboard":
+        return loggers.TensorBoardLogger(**where, default_hp_metric=False)
+    return loggers.CSVLogger(**where, flush_logs_every_n_steps=1)
+
+
+def _close(logger: "Logger", record: Record | None) -> None:
+    """Its last row, the numbers of a record, and its end."""
+    if record is not None:
+        numbers = {
+            name: value
+            for name, value in _summary(record).items()
+            if isinstance(value, int | float)
+        }
+        logger.log_metrics(numbers, step=record.epochs)
+    logger.finalize("success" if record is not None else "failed")
 
 
 def tags(planned: Planned, study: str) -> list[str]:
@@ -166,11 +234,13 @@ def check_server() -> None:
         )
 
 
-def attempt(action: Callable[[], Any], loss: str) -> bool:
-    """Whether W&B did it; it never stops anything, so what it raises is said in one line."""
+def attempt(
+    action: Callable[[], Any], loss: str, way_out: str = "wandb.mode=disabled silences this"
+) -> bool:
+    """Whether a view was written; it never stops anything, so what it raises is said in one line."""
     try:
         action()
     except Exception as error:
-        log.warning("%s: %s; wandb.mode=disabled silences this", loss, first_line(error))
+        log.warning("%s: %s; %s", loss, first_line(error), way_out)
         return False
     return True
