@@ -38,7 +38,7 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study figures-3-4-8 reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
+.PHONY: help install study figures-3-4-8 reference stripes shapes reference-train figures report status wandb-sync wandb-workspace bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
@@ -103,6 +103,9 @@ status: $(INSTALLED) ## the state of every run of a study, live while one is run
 
 wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has been uploaded is left out
 	$(BIN)/python -m ablation.sync $(ARGS)
+
+wandb-workspace: $(INSTALLED) ## a workspace with the charts of a project on wandb.ai: PROJECT=entity/project (saving it is untested; needs pip install wandb-workspaces)
+	$(BIN)/python -m ablation.command.workspace $(PROJECT)
 
 bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up (ten minutes at most; ARGS=...)
 	$(BIN)/python -m ablation.bench all $(ARGS)

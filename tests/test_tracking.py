@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from ablation import sync
+from ablation.command import workspace
 from ablation.command.planning import Plan, plan
 from ablation.command.tracked import attach, chart, summarise
 from ablation.door import hydra
@@ -477,5 +478,19 @@ def test_loggers_whose_client_is_there(name: str, execution: Execution) -> None:
         pytest.skip(f"{name} is not installed")
     entry = planned()
     execute(entry, dataclasses.replace(execution, wandb="disabled", logger=name))
-    folder = execution.runs / ("mlruns" if name == "mlflow" else f"{entry.run.id}/{name}")
-    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) > 500
+    pattern = "mlflow.db" if name == "mlflow" else f"{entry.run.id}/{name}/*tfevents*"
+    [file] = execution.runs.glob(pattern)
+    assert b"val/accuracy" in file.read_bytes()
+
+
+def test_a_workspace_of_the_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built where its client is there; else, or without a project, a line. Saving it needs an account."""
+    for words, told in ((["ablation"], "say whose project"), (["me/ablation"], "is not installed")):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["workspace", *words])
+            patch.setattr(importlib.util, "find_spec", lambda name: None)
+            with pytest.raises(SystemExit, match=f"^error: .*{told}"):
+                workspace.main()
+    pytest.importorskip("wandb_workspaces")
+    built = workspace.workspace("me", "ablation")
+    assert [section.name for section in built.sections] == ["studies", "costs", "curves"]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from ablation.runs.arms import Planned
 from ablation.runs.checks import first_line
 from ablation.runs.config import Execution
@@ -122,12 +124,15 @@ def second(planned: Planned, execution: Execution) -> "Logger":
     folder = execution.runs / planned.run.id
     if execution.logger == "mlflow":
         told = {"run": planned.run.id, "rule": planned.rule, "study": execution.study}
-        return loggers.MLFlowLogger(
-            execution.project,
-            planned.label,
-            save_dir=str((execution.runs / "mlruns").absolute()),
-            tags=told,
-        )
+        beside = f"sqlite:///{execution.runs.absolute() / 'mlflow.db'}"
+        where = os.environ.get("MLFLOW_TRACKING_URI") or beside
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        with FileLock(
+            execution.runs / "mlflow.lock"
+        ):  # of runs side by side each would make the tables
+            found = loggers.MLFlowLogger(execution.project, planned.label, where, tags=told)
+            _ = found.experiment
+        return found
     shutil.rmtree(folder / str(execution.logger), ignore_errors=True)
     where = {"save_dir": folder, "name": "", "version": execution.logger}
     if execution.logger == "tensorboard":
