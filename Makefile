@@ -9,8 +9,13 @@ INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
 STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate baseline-pixels negative-control controls
+# Minutes of one core of an AMD EPYC that the runs took whose records ship (tests/test_doors.py adds them up).
+TOOK := balance 54, controls 50, figure3 45, figure8 115, grid-search 48, recipe 43
 ARGS :=
 STUDY ?= quick
+
+# Figures 3, 4 and 8, each with the study that has its records (figure4's small size is balance).
+THREE_FIGURES := figure3=figure3 figure4=balance figure8=figure8
 
 # Of the reference study (size=reference): its steps, in order, each complete before the next; the folder of Imagenette-96; and the seconds
 # after which training stops, to go on with the same command (0: not before it is done). SET is a choice of data= instead, with results of its own.
@@ -35,12 +40,12 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study reference stripes shapes reference-train figures report status wandb-sync bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
+.PHONY: help install study figures-3-4-8 reference stripes shapes reference-train figures report status wandb-sync wandb-workspace bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); \
+	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); gsub(/\$$\(TOOK\)/, "$(TOOK)", $$2); \
 	  printf (length($$1) > 20 ? "%s\n%22s%s\n" : "%-22s%s%s\n"), $$1, "", $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with pinned requirements
@@ -51,7 +56,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table (minutes on a laptop)
+study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table (38 minutes of one core of an AMD EPYC, fewer on several)
 	@$(BIN)/python -m ablation.report study=figure8 runs=results/stripes/figure8 results=results/shipped > /dev/null
 	@echo "results/shipped/figure8/report.html is drawn from the records that ship: five seeds, up to 8 times the FLOPs. What trains now is that up to 4 times, with three."
 	$(BIN)/python -m ablation.run study=quick
@@ -61,9 +66,17 @@ sweep-depth sweep-width sweep-resolution sweep-compound: sweep-%: $(INSTALLED) #
 	$(BIN)/python -m ablation.run -m cost=matched scaling=$* $(THREE)
 	$(BIN)/python -m ablation.report study=quick
 
-$(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides)
+$(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides); minutes of one core of an AMD EPYC: $(TOOK)
 	$(BIN)/python -m ablation.run study=$@ $(ARGS)
 	$(BIN)/python -m ablation.report study=$@ $(ARGS)
+
+figures-3-4-8: $(INSTALLED) ## the paper's Figures 3, 4 and 8 on the positive control: from the records that ship, without training; where these are missing trained, 214 minutes of one core of an AMD EPYC
+	@for pair in $(THREE_FIGURES); do study=$${pair%=*}; records=results/stripes/$${pair#*=}; \
+	  if test -e $$records/records.parquet; then from="the records in $$records"; where="runs=$$records"; \
+	  else from="training, now"; where=; $(BIN)/python -m ablation.run study=$$study || exit; fi; \
+	  $(BIN)/python -m ablation.report study=$$study $$where results=results/figures > /dev/null || exit; \
+	  echo "$$study, from $$from: results/figures/$$study/report.html"; done; \
+	ls results/figures/figure3/single.png results/figures/figure4/balance.png results/figures/figure8/compound.png
 
 reference: $(INSTALLED) ## figures, tables, verdicts and pages of the reference study, from the records that ship with it
 	$(call redraw,reference,$(REFERENCE))
@@ -92,6 +105,9 @@ status: $(INSTALLED) ## the state of every run of a study, live while one is run
 
 wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has been uploaded is left out
 	$(BIN)/python -m ablation.sync $(ARGS)
+
+wandb-workspace: $(INSTALLED) ## a workspace with the charts of a project on wandb.ai: PROJECT=entity/project (saving it is untested; needs pip install wandb-workspaces)
+	$(BIN)/python -m ablation.command.workspace $(PROJECT)
 
 bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up (ten minutes at most; ARGS=...)
 	$(BIN)/python -m ablation.bench all $(ARGS)

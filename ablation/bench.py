@@ -33,7 +33,7 @@ from ablation.measure.benchmarks import (
 )
 from ablation.measure.forecast import write_calibration
 from ablation.runs.arms import Planned
-from ablation.runs.checks import build, within
+from ablation.runs.checks import build, counted, within
 from ablation.runs.machine import taken
 from ablation.runs.measurements import (
     Measurement,
@@ -90,8 +90,8 @@ def networks(words: Sequence[str]) -> None:
         known = {} if repeats.again else read_measurements(runs, name, threads)
         left = {key: entry.run for key, entry in distinct.items() if key not in known}
         print(
-            f"{name}, threads={threads}: {len(distinct)} networks, {len(distinct) - len(left)} measured, "
-            f"{len(left)} to measure",
+            f"{name}, threads={threads}: {counted(len(distinct), 'network')}, "
+            f"{len(distinct) - len(left)} measured, {len(left)} to measure",
             flush=True,
         )
         if left:

@@ -4,7 +4,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
+from ablation import __version__
 from ablation.command.compose import FOUND, found_file
 from ablation.command.ends import end_at_once, enduring, on_signals
 from ablation.command.errors import one_line
@@ -88,17 +89,30 @@ def door(doc: str | None, body: Callable[[list[str], bool], None]) -> None:
     line and status 1."""
     in_utf8()
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
-    if {"-h", "--help"} & set(words):
-        print(f"{doc}\nGroups and settings: python -m ablation.run --help")
-        return
+    told = about(words) or help_of(doc, words)
     on_signals(end_at_once)
     try:
-        with enduring(), hydra():
-            body(arguments(words), len(words) < len(sys.argv[1:]))
+        with enduring():
+            if told:
+                print(told)
+                return
+            with hydra():
+                body(arguments(words), len(words) < len(sys.argv[1:]))
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
         fail(error)
+
+
+def about(words: Sequence[str]) -> str:
+    """Our version where it is asked for, "" elsewhere; Hydra would tell its own."""
+    return f"ablation {__version__}" if "--version" in words else ""
+
+
+def help_of(doc: str | None, words: Sequence[str]) -> str:
+    """What a door does where that is asked for, "" elsewhere."""
+    asked = {"-h", "--help"} & set(words)
+    return f"{doc}\nGroups and settings: python -m ablation.run --help" if asked else ""
 
 
 def fail(error: BaseException) -> None:

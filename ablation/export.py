@@ -12,6 +12,7 @@ from pathlib import Path
 from ablation.command.overrides import key_of
 from ablation.command.planning import OF_EXPORT, Job, Plan, plan
 from ablation.door import door
+from ablation.runs.checks import counted
 from ablation.runs.records import kept_weights, read_record, weights_path
 from ablation.theory.own import Own
 
@@ -65,9 +66,10 @@ def chosen(wanted: Plan) -> Job:
     runs = wanted.execution.runs
     ready = sorted(jobs, key=lambda run_id: not kept_weights(runs, jobs[run_id].planned.run))
     some = ", ".join(f"run={run_id} ({jobs[run_id].planned.label})" for run_id in ready[:SHOWN])
-    count = "one run" if len(jobs) == 1 else f"{len(jobs)} runs"
     first = f"run={named}: not among these; " if named else ""
-    raise ValueError(f"{first}the words ask for {count}; pick one, such as {some}")
+    raise ValueError(
+        f"{first}the words ask for {counted(len(jobs), 'run')}; pick one, such as {some}"
+    )
 
 
 def training(wanted: Plan, job: Job, words: list[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ablation.command.planning import plan
 from ablation.door import door
+from ablation.runs.checks import counted
 from ablation.runs.files import replacing
 from ablation.runs.records import archive_path, read_archive, read_records, write_archive
 
@@ -32,7 +33,7 @@ def show(words: list[str], multirun: bool) -> None:
         write_archive(file, map(_travelling, rows.values()))
     distinct = len({entry.run.id for entry in wanted.planned})
     print(
-        f"{path}: {len(done)} of the {distinct} runs of {wanted.name}, {len(rows)} in all, "
+        f"{path}: {len(done)} of {counted(distinct, 'run')} of {wanted.name}, {len(rows)} in all, "
         f"{path.stat().st_size / 1e3:,.0f} kB"
     )
 

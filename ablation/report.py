@@ -15,9 +15,11 @@ from ablation.command.compose import FOUND
 from ablation.command.errors import NotYet
 from ablation.command.planning import plan
 from ablation.command.shipped import studies
+from ablation.command.tracked import attach
 from ablation.door import door
 from ablation.judge.findings import table
 from ablation.runs.arms import starts
+from ablation.runs.checks import counted
 from ablation.runs.files import write_text
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, save, style, write
@@ -72,6 +74,7 @@ def write_tables(
     maps = write_activation_maps(results)
     table = write_table(results_rows(results), results.folder)
     page = write_page(results, drawn, [Path(path) for _, path in maps])
+    attach(results.wanted, results.folder)
     return [*lines, *maps, ("Table", str(table)), ("Page", str(page))]
 
 
@@ -106,7 +109,7 @@ def write_found(results: Results) -> list[tuple[str, str]]:
     best = found[found["best"]].iloc[0]
     region = found[found["region"]]
     others = [name for name in region["rule"] if name != best["rule"]]
-    seeds = f"By {best['n']} seeds, on {best['split']} images."
+    seeds = f"By {counted(best['n'], 'seed')}, on {best['split']} images."
     as_good = f"{seeds} May be as good: {', '.join(others) or 'none'}."
     fitted, inside = (results.folder / f"{name}.yaml" for name in FOUND)
     _write_triple(fitted, [*grid_found(found), as_good], best)

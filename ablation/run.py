@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from ablation.command.completion import completion
 from ablation.command.compose import execution
 from ablation.command.ends import Interrupted, end_at_once, enduring, interrupt, on_signals
 from ablation.command.errors import one_line
@@ -25,12 +26,13 @@ from ablation.command.progress import Progress
 from ablation.command.shipped import CONF
 from ablation.command.storing import announce, stores
 from ablation.command.sweep import ELSEWHERE, Incomplete
-from ablation.door import fail, in_utf8, register
+from ablation.door import about, fail, in_utf8, register
 from ablation.runs.arms import Planned, starts
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, record_path, weights_path
 from ablation.runs.states import Busy, finished, forgive, held, leave_reason
 from ablation.theory.cost import cost
+from ablation.train.tracking import check_logger
 
 # Of the single run of this process: Hydra would print more than one line about it.
 _faults: list[BaseException] = []
@@ -49,6 +51,7 @@ def job(cfg: DictConfig) -> str | None:
             )
         entry, found = single(cfg)
         where = execution(cfg)
+        check_logger(where.logger)
         if cfg.expect and cfg.expect != entry.run.id:
             raise ValueError(
                 f"{entry.label} was planned as {cfg.expect}, is now {entry.run.id}: a file changed "
@@ -157,8 +160,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the door prints one line
     on_signals(end_at_once)
     try:
-        sys.argv[1:] = arguments(sys.argv[1:])
         with enduring():
+            if told := about(sys.argv[1:]) or completion(sys.argv[1:]):
+                print(told)
+                return
+            sys.argv[1:] = arguments(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
             if _faults:
                 raise _faults[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ablation.command.planning import plan
 from ablation.door import door
+from ablation.runs.checks import counted
 from ablation.train.tracking import check_server
 
 HEADER = (
@@ -51,7 +52,8 @@ def show(words: list[str], multirun: bool) -> None:
     refused = {folder: why for folder in folders if (why := upload(folder, runs))}
     if left := offline(runs):
         lines = [f"{folder.name}: {refused.get(folder, NO_REASON)}" for folder in left]
-        head = f"{len(left)} of {len(folders)} W&B runs were not uploaded"
+        some = f"{len(left)} of {counted(len(folders), 'W&B run')}"
+        head = f"{some} {'was' if len(left) == 1 else 'were'} not uploaded"
         way_out = "the same command tries these again; a folder that is removed is left out"
         raise ConnectionError("; ".join([head, *lines, way_out]))
 

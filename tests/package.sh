@@ -15,6 +15,8 @@ export WANDB_MODE=disabled
 tiny=(recipe.epochs=1 recipe.warmup_epochs=0.1 data.train_size=64 data.validation_size=50 data.evaluation_size=60 study.phis='[0,1]' study.seeds='[0,1]')
 venv/bin/python -c "import ablation, sys; assert ablation.__file__.startswith('$work/venv'), ablation.__file__"
 venv/bin/ablation --help | grep '^study: .*quick'
+venv/bin/ablation -sc install=bash | grep "^complete .*ablation"
+venv/bin/ablation-sync --version | grep "^ablation 0"
 venv/bin/ablation-plan study=figure8 size=paper | tail -n 1
 venv/bin/ablation study=quick "${tiny[@]}"
 venv/bin/ablation-report study=quick "${tiny[@]}" | tail -n 8

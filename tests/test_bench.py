@@ -289,7 +289,7 @@ def test_the_door_measures_each_network_once(
     beside = "not alone: other work took 1.0 and 1.0 cores before and after"
     assert [beside in text for text in (first, second, third)] == [True, True, False]
     for text, expected in (
-        (first, "1 networks, 0"),
+        (first, "1 network, 0"),
         (second, "2 networks, 1"),
         (third, "2 networks, 2"),
         (fourth, "2 networks, 0"),

@@ -20,6 +20,8 @@ from ablation.images.splits import Images, Streamed, load, resize
 from ablation.images.survey import survey
 from ablation.runs import config
 from ablation.runs.config import Data, Recipe
+from tests.conftest import TINY
+from tests.test_faults import command
 
 SHAPES = Data("shapes", 12, 96, train_size=100, validation_size=50)
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1, shift=0.1)
@@ -168,6 +170,35 @@ def test_a_folder_of_parquet_files_is_decoded_square_at_native_size(
     assert list(np.load(folder / "train-labels.npy")) == [i % 2 for i in range(20)]
 
 
+def test_a_study_on_cifar_trains_at_once_on_native_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files as those of the hub (img, label): resolution grows to 20 px of 32, and nothing is enlarged."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
+    folder = tmp_path / "cifar" / "plain_text"
+    folder.mkdir(parents=True)
+    for split, count in {"train": 120, "test": 60}.items():
+        pictures = [{"bytes": picture(i, 32, 32), "path": None} for i in range(count)]
+        labels = datasets.ClassLabel(names=[f"class {i}" for i in range(10)])
+        features = datasets.Features({"img": datasets.Image(), "label": labels})
+        rows = {"img": pictures, "label": [i % 10 for i in range(count)]}
+        made = datasets.Dataset.from_dict(rows, features=features)
+        made.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    study = ["study=quick", "study.rules=[resolution]", "study.phis=[0,2]", "study.seeds=[0]"]
+    where = [f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", "wandb.mode=disabled"]
+    images = ["data=cifar10", f"data.path={tmp_path / 'cifar'}"]
+    ended = command(*study, *images, *TINY, *where)
+    assert ended.status == 0, ended.err
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/record.json")]
+    assert sorted(record["config"]["network"]["pixels"] for record in records) == [10, 20]
+    for record in records:
+        data = record["config"]["data"]
+        assert (data["name"], data["native"], data["classes"]) == ("uoft-cs/cifar10", 32, 10)
+        assert not data["upsample"]
+
+
 def test_a_folder_of_class_folders_needs_no_official_split(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         for i in range(10):
@@ -205,7 +236,7 @@ def test_images_that_cannot_be_read_are_all_named(source: Data, tmp_path: Path) 
     pinned = dataclasses.replace(source, files="0123456789ab")  # read when it was whole
     with pytest.raises(
         ValueError,
-        match=r"3 of 20 images in train do not decode: .*: img4.png \(row 4\), img7.png \(row 7\), "
+        match=r"3 of 20 images in train cannot be decoded: .*: img4.png \(row 4\), img7.png \(row 7\), "
         r"img8.png \(row 8\); replace them, or leave them out by data.skip_broken=true",
     ):
         load(pinned, 24, tmp_path / "cache")
@@ -217,13 +248,13 @@ def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> N
         Path(source.path or "") / "train-00000-of-00001.parquet", labels=[0, 1, 2, *[0] * 17]
     )
     with pytest.raises(
-        ValueError, match="1 of 20 labels in train lie outside the 2 classes, first 2 in row 2"
+        ValueError, match="1 of 20 labels in train outside the 2 classes, first 2 in row 2"
     ):
         known(source, tmp_path)
 
 
 def test_images_smaller_than_native_are_refused(source: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="30 of 30 images are smaller than data.native=48 px"):
+    with pytest.raises(ValueError, match="30 of 30 images smaller than data.native=48 px"):
         known(dataclasses.replace(source, native=48), tmp_path)
 
 

@@ -27,7 +27,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 STUDIES = re.search(r"^STUDIES := (.*)$", MAKEFILE, re.M)[1].split()  # type: ignore[index]
 TARGETS = {
     word
-    for line in re.findall(r"^([a-z-]+(?: [a-z-]+)*):", MAKEFILE, re.M)
+    for line in re.findall(r"^([a-z0-9-]+(?: [a-z0-9-]+)*):", MAKEFILE, re.M)
     for word in line.split()
 } | set(STUDIES)
 VARIABLES = set(re.findall(r"\$\(([A-Z_]+)\)", MAKEFILE))

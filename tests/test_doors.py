@@ -1,13 +1,18 @@
 """The commands as a person types them, in processes of their own."""
 
+import importlib
 import importlib.util
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import shutil
 import subprocess
 import sys
+import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +20,18 @@ import pandas as pd
 import pytest
 import yaml
 
+from ablation import __version__
+from ablation.bench import BENCHES
 from ablation.command.errors import NotYet, one_line
 from ablation.command.overrides import arguments
 from ablation.command.planning import plan, single
 from ablation.command.shipped import CONF, studies
 from ablation.door import hydra
+from ablation.runs.checks import counted
 from ablation.runs.states import leave_reason
 from ablation.theory.baselines import BASELINES
 from tests.conftest import ROOT, TINY
-from tests.test_documents import STUDIES
+from tests.test_documents import DOORS, STUDIES
 from tests.test_faults import command
 
 Door = Callable[..., subprocess.CompletedProcess[str]]
@@ -66,31 +74,105 @@ def test_help_of_the_other_doors_says_what_they_do_and_shows_commands(
     assert len(shown.splitlines()) < 12
 
 
-COMPLETE = """
-eval "$(ablation -sc install=bash)"
+@pytest.mark.parametrize("name", DOORS)
+def test_every_door_tells_our_version(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(f"ablation.{name}")
+    where = "ablation.run" if name == "run" else "ablation.door"
+    monkeypatch.setattr(f"{where}.on_signals", lambda handler: None)
+    monkeypatch.setattr(sys, "argv", [f"ablation.{name}", "--version"])
+    module.main()
+    assert capsys.readouterr() == (f"ablation {__version__}\n", "")
+
+
+def test_the_version_is_said_in_one_place_and_cited() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert cited["version"] == __version__
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "ablation.__version__"
+
+
+def test_every_door_is_a_script() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    doors = {f"ablation-{name}" if name != "run" else "ablation": name for name in DOORS}
+    assert scripts == {script: f"ablation.{name}:main" for script, name in doors.items()}
+
+
+def test_one_is_said_in_the_singular(door: Door) -> None:
+    assert "sweep: 1 distinct run, 0 done" in door("plan", "phi=1").stdout
+    assert door("status", "phi=1").stdout.splitlines()[-1] == "sweep: 1 run, 1 planned"
+    assert counted(1, "run") == "1 run" and counted(1001, "run") == "1,001 runs"
+
+
+COMPLETE = r"""
+eval "$("$0" -m ablation.run -sc install=bash)"
 for COMP_LINE in "$@"; do
-    words=($COMP_LINE) COMP_POINT=${#COMP_LINE} COMP_CWORD=$((${#words[@]} - 1))
-    hydra_bash_completion
+    COMP_POINT=${#COMP_LINE} program=${COMP_LINE%% *}
+    [[ $program == python ]] && _ablation_python || _ablation_script "$program"
     echo "${COMPREPLY[@]}"
 done
 """
+COMPLETED = {
+    "ablation recipe.learn": "recipe.learning_rate=",
+    "ablation-plan phi=1 study=grid": "grid-search",
+    "ablation-bench cal": "calibrate",
+    "python -m ablation.pl": "ablation.plan",
+    "python -W ignore -m ablation.run -m cost=matched scaling=depth,wi": "depth,width",
+    "python -m ablation.run --config-dir my recipe=lo": "long",
+}
 
 
-def test_tab_completion_in_bash() -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    lines = ["ablation scaling=dep", "ablation phi=1 study=grid", "ablation recipe.learn"]
+def test_tab_completion_of_every_door(folder: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", COMPLETE, "bash", *lines],
-        env={**os.environ, "PATH": path},
+        ["bash", "-c", COMPLETE, sys.executable, *COMPLETED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [
-        "scaling=depth",
-        "study=grid-search",
-        "recipe.learning_rate=",
-    ]
+    assert done.stdout.splitlines() == [*COMPLETED.values()]
+
+
+def test_the_names_that_are_completed_are_those_of_doors_and_benches() -> None:
+    script = (ROOT / "ablation" / "command" / "complete.bash").read_text()
+    [doors] = re.findall(r"^_ablation_doors=\((.*)\)$", script, re.M)
+    [benches] = re.findall(r'^_ablation_benches="(.*)"$', script, re.M)
+    assert (doors.split(), benches.split()) == ([*DOORS], [*BENCHES])
+
+
+def test_tab_in_a_real_terminal() -> None:
+    """Readline replaces the part behind `=`; what a name is completed to leaves the cursor where its value
+    goes."""
+    terminal, its_end = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"},
+        start_new_session=True,
+        **dict.fromkeys(("stdin", "stdout", "stderr"), its_end),
+    )
+    os.close(its_end)
+    typed = f'eval "$({sys.executable} -m ablation.run -sc install=bash)"; echo rea""dy\n'
+    try:
+        os.write(terminal, typed.encode())
+        _read_until(terminal, "\nready")
+        os.write(terminal, b"ablation-status scaling=dep\trecipe.learn\t1\x01echo \n")
+        _read_until(terminal, "\nablation-status scaling=depth recipe.learning_rate=1\n")
+        os.write(terminal, b"python -m ablation.run study=sched\tphi=1\x01echo \n")
+        _read_until(terminal, "\npython -m ablation.run study=schedule phi=1\n")
+    finally:
+        os.close(terminal)
+        bash.wait()
+
+
+def _read_until(terminal: int, wanted: str) -> None:
+    """What a terminal shows; raises AssertionError where that does not come within a minute."""
+    shown, deadline = "", time.monotonic() + 60
+    while wanted not in shown.replace("\r", ""):
+        ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+        assert ready, shown
+        shown += os.read(terminal, 4096).decode(errors="replace")
 
 
 def test_one_run_ends_with_a_readable_result_and_is_not_trained_again(
@@ -162,7 +244,7 @@ def test_a_fault_in_one_run_is_named_and_the_others_finish(door: Door, tmp_path:
     done = door("run", *words, check=False)
     assert done.returncode == 1
     head, missing, way_out = done.stderr.splitlines()
-    assert head == "1 of 2 runs are missing"
+    assert head == "1 of 2 runs is missing"
     assert re.match(
         r"  width phi=1 seed=0: failed, \S+/lock cannot be locked \(File exists\); set runs=",
         missing,
@@ -468,8 +550,26 @@ def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(
         ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M):
+    for target in re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M):
         assert target in shown
+
+
+def test_the_minutes_in_make_help_are_those_of_the_records_that_ship() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    def minutes(study: str) -> float:
+        records = pd.read_parquet(ROOT / "results" / "stripes" / study / "records.parquet")
+        assert set(records["device"]) == {"AMD EPYC"} and set(records["threads"]) == {1}
+        return float(records["total_seconds"].sum() / 60)
+
+    took = dict(re.findall(r"([\w-]+) (\d+)", re.search(r"^TOOK := (.*)$", makefile, re.M)[1]))
+    took["quick"] = re.search(r"print its table \((\d+) minutes of one core", makefile)[1]
+    shipped = {path.parent.name for path in ROOT.glob("results/stripes/*/records.parquet")}
+    assert took == {study: f"{minutes(study):.0f}" for study in shipped}
+    three = re.search(r"trained, (\d+) minutes", makefile)[1]
+    assert three == f"{sum(minutes(study) for study in ('figure3', 'balance', 'figure8')):.0f}"
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "figure8 115" in shown.stdout
 
 
 def test_the_makefile_pins_torch() -> None:

@@ -110,6 +110,19 @@ def test_a_report_whose_reader_leaves_writes_its_files(tmp_path: Path) -> None:
     assert (tmp_path / "figure8" / "report.html").exists()
 
 
+@pytest.mark.parametrize("words", ["run --help", "plan --help", "plan phi=1", "run --version"])
+def test_words_whose_reader_has_left_end_quietly(words: str) -> None:
+    call = f"{sys.executable} -W ignore -m ablation.{words}"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{call} | true"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     "environment",
     [

@@ -245,7 +245,7 @@ BAD: list[tuple[Callable[[Path], Any], str]] = [
     (_nothing, "no image lies there; it should hold Parquet files, or one folder of images per class"),
     (_text_only, r"the class folder owl holds no image, only files .txt \(1\); put images there"),
     (lambda folder: put_all(folder, "cat"), "one class alone, cat: nothing to tell apart"),
-    (lambda folder: put_all(folder, ".", each=3), "its 3 images lie in no class folder, and no labels.csv"),
+    (lambda folder: put_all(folder, ".", each=3), "3 images in no class folder, and no labels.csv"),
     (lambda folder: put_all(folder, "train", "test"), "test, train hold images without class folders"),
     (_no_owl_in_test, "the class owl has no image in test; every split needs every class"),
     (_other_owl_in_test, "the class Owl has no image in train"),
@@ -271,7 +271,7 @@ def test_a_folder_that_leaves_something_open_is_refused_in_a_line(
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"native": 9}, "20 of 20 images are smaller than data.native=9 px"),
+        ({"native": 9}, "20 of 20 images smaller than data.native=9 px"),
         ({"validation_size": 16}, "data.validation_size=16: set has 16 training images in all"),
         (
             {"train_size": 16},
@@ -325,7 +325,7 @@ def test_a_table_of_labels_is_read(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\n0.png,cat\n9.png,dog\n", "1 of its 2 files are not there, 9.png"),
+        ("file,label\n0.png,cat\n9.png,dog\n", "1 of 2 files not there, 9.png"),
         ("file,label\n0.png,cat\n0.png,dog\n", "0.png comes twice"),
         ("file,label\n0.png,cat\n1.png,\n", "row 2 has no label"),
         ("file,label,split\n0.png,cat,train\n1.png,dog,later\n", "split later is none of train"),
@@ -382,9 +382,7 @@ def test_words_and_numbers_in_a_column_are_labels(tmp_path: Path) -> None:
     assert other.classes == 3
     assert set(np.load(decoded(other, tmp_path / "cache") / "train-labels.npy")) == {0, 1, 2}
     parquet(tmp_path / "other" / "0000.parquet", ["a", None, "b"] * 4)
-    with pytest.raises(
-        ValueError, match="lie outside the 2 classes, first none in row 1|first none"
-    ):
+    with pytest.raises(ValueError, match="outside the 2 classes, first none in row 1|first none"):
         surveyed(tmp_path / "other", **COLUMNS)
 
 
@@ -608,7 +606,7 @@ def test_images_that_do_not_decode_are_left_out_where_that_is_asked_for(
     where = decoded(found.data, tmp_path / "cache")
     told = (where / "broken.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in told] == ["cat/3.png", "dog/4.png"]
-    assert f"2 images do not decode and are left out, see {where / 'broken.txt'}" in caplog.text
+    assert f"2 images cannot be decoded: left out, see {where / 'broken.txt'}" in caplog.text
     labels = [np.load(where / f"{split}-labels.npy") for split in ("train", "evaluation")]
     images = [np.load(where / f"{split}.npy") for split in ("train", "evaluation")]
     assert sum(map(len, labels)) == sum(map(len, images)) == 38

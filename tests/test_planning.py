@@ -359,6 +359,34 @@ def test_images_other_than_the_default_have_their_own_baseline_and_recipe() -> N
     assert (default.run.network.pixels, default.run.recipe.flip) == (20, False)
 
 
+@pytest.mark.parametrize(
+    "study", ["quick", "figure8", "figure3", "balance", "pairs", "star", "table7"]
+)
+def test_small_images_have_a_baseline_from_which_studies_stay_within_them(study: str) -> None:
+    for data, classes in (("cifar10", 10), ("cifar100", 100)):
+        words = arguments([f"study={study}", f"data={data}"])
+        assert words == ["baseline=mini-10", "recipe=short", f"study={study}", f"data={data}"]
+        with hydra():
+            runs = [entry.run for entry in plan(words).planned]
+        assert max(run.network.pixels for run in runs) <= 32 == runs[0].data.native
+        assert {run.network.classes for run in runs} == {classes}
+        assert not any(run.data.upsample for run in runs)
+
+
+def test_a_network_of_more_pixels_than_images_have_is_refused_with_a_way_out_that_works() -> None:
+    way_out = r"32 px that uoft-cs/cifar10 holds natively.*mini-10 starts at 10 px"
+    with pytest.raises(ValueError, match=way_out), hydra():
+        plan(arguments(["study=quick", "data=cifar10", "baseline=mini"]))
+    assert arguments(["data=cifar10,shapes"])[0] == "baseline=mini"
+
+
+def test_a_baseline_that_a_study_chooses_is_not_implied() -> None:
+    words = ["study=table3", "data=imagenette"]
+    assert arguments(words) == ["recipe=short", *words]
+    with hydra():
+        assert len({entry.baseline for entry in plan(arguments(words)).planned}) == 3
+
+
 def test_costs_have_lines_of_their_own(tmp_path: Path) -> None:
     """Nominal and matched are two arms, whether or not they build the same network."""
     lines = table(

@@ -19,7 +19,7 @@ from ablation.door import hydra
 from ablation.runs.config import Execution
 from ablation.runs.files import write_json
 from ablation.runs.records import write_record
-from ablation.runs.states import State, hold, leave_reason
+from ablation.runs.states import State, hold, leave_reason, sweeping, swept
 from ablation.train import watch
 from ablation.train.execute import execute
 from tests import test_training as training
@@ -223,39 +223,83 @@ def test_a_sweep_ends_with_a_table_of_its_networks(wanted: Plan) -> None:
     assert " ".join(row.split()) == "baseline 20 218,984 46.7% 10.0% 70.0% 3 (1 diverged)"
 
 
-def test_the_live_table_stays_while_a_run_is_running(
+def test_looks_go_on_while_a_run_is_running_and_have_it_first(
     wanted: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = wanted.planned
     runs = wanted.execution.runs
 
     def happenings() -> Iterator[None]:
-        leave_reason(runs, first.run.id, "no luck")
-        with hold(runs, second.run.id):
-            write_json(runs / second.run.id / "progress.json", ROW)
+        leave_reason(runs, second.run.id, "no luck")
+        with hold(runs, third.run.id):
+            write_json(runs / third.run.id / "progress.json", ROW)
             yield
         yield from [None] * status.PATIENCE
 
     story = happenings()
     next(story)
     monkeypatch.setattr(status.time, "sleep", lambda seconds: next(story))
-    looks = list(status._looks(wanted))
-    assert len(looks) == 1 + status.PATIENCE and all(
-        look.startswith(status.CLEAR) for look in looks
-    )
-    rows = [" ".join(line.split()) for line in looks[0].removeprefix(status.CLEAR).splitlines()[2:]]
-    assert rows[0] == f"baseline seed=0 {first.run.id} failed no luck"
-    assert (
-        rows[1]
-        == f"baseline seed=1 {second.run.id} running epoch 1 of 2 25.0% on here, process 7, 0:10 left"
-    )
-    assert rows[2] == f"baseline seed=2 {third.run.id} planned"
-    assert (
-        looks[0].splitlines()[-1]
-        == "sweep: 3 runs, 1 failed, 1 running, 1 planned; about 0:30 left"
-    )
-    assert looks[1].splitlines()[-1] == "sweep: 3 runs, 2 planned, 1 failed"
+    tables = [status.table(wanted, states) for states in status.looks(wanted)]
+    assert len(tables) == status.PATIENCE
+    rows = [" ".join(line.split()) for line in tables[0].splitlines()[2:]]
+    assert rows == [
+        f"baseline seed=2 {third.run.id} running epoch 1 of 2 25.0% on here, process 7, 0:10 left",
+        f"baseline seed=1 {second.run.id} failed no luck",
+        f"baseline seed=0 {first.run.id} planned",
+        "sweep: 3 runs, 1 running, 1 failed, 1 planned; about 0:30 left",
+    ]
+    assert tables[1].splitlines()[-1] == "sweep: 3 runs, 2 planned, 1 failed"
 
 
-def test_where_nothing_runs_there_is_one_look(wanted: Plan) -> None:
-    assert len(list(status._looks(wanted))) == 1
+def test_a_sweep_that_has_just_begun_is_waited_for(
+    wanted: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command holds a lock; and one whose command is just being started has a moment."""
+    runs, planned = wanted.execution.runs, [entry.run for entry in wanted.planned]
+    seen = []
+
+    def happenings() -> Iterator[None]:
+        with sweeping(runs, planned):
+            assert swept(runs, planned) and not swept(runs, planned[:2])
+            for _ in range(2 * status.PATIENCE):
+                yield
+            for run in planned:
+                write_record(runs, some_record(run))
+        while True:
+            yield
+
+    story = happenings()
+    monkeypatch.setattr(status.time, "sleep", lambda seconds: next(story))
+    seen = [{now.name for _, now in states} for states in status.looks(wanted)]
+    assert seen == [{"planned"}] * (2 * status.PATIENCE + 1)
+    assert not swept(runs, planned)
+
+
+def test_where_nothing_goes_on_there_is_no_look(wanted: Plan) -> None:
+    leave_reason(wanted.execution.runs, wanted.planned[0].run.id, "no luck")
+    assert list(status.looks(wanted)) == []
+
+
+def test_a_live_table_has_a_screen_of_its_own_and_fits_it(
+    wanted: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "7"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(status, "EVERY", 0)
+    monkeypatch.setattr(status, "on_signals", lambda handler: None)
+    out = Terminal()
+    live = live_on(out, screen=True)
+    assert live is not None
+    status.watch(wanted, live)
+    shown = out.getvalue()
+    assert shown.startswith("\x1b[?1049h") and shown.endswith("\x1b[?1049l")
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "\n", shown)
+    assert max(len(line.rstrip("\r")) for line in plain.splitlines()) <= 40
+    first = shown.split("\x1b[H")[2]
+    assert [line.split()[0] for line in first.splitlines()[2:6]] == [
+        "baseline",
+        "baseline",
+        "and",
+        "sweep:",
+    ]
+    assert "and 1 more: 1 planned" in first and "Ctrl-C ends this look" in first

@@ -1,10 +1,14 @@
 """W&B shows what the records say and never stops a run: what was written is read back by W&B's own
 inspector."""
 
+import csv
 import dataclasses
+import importlib.util
 import json
+import math
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,8 +21,12 @@ from typing import Any
 import pytest
 
 from ablation import sync
-from ablation.command.planning import plan
+from ablation.command import workspace
+from ablation.command.planning import Plan, plan
+from ablation.command.tracked import attach, chart, summarise
 from ablation.door import hydra
+from ablation.judge.findings import judge
+from ablation.judge.frame import frame
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution
 from ablation.runs.records import Record, read_record, read_records
@@ -36,6 +44,10 @@ from tests.test_training import RECIPE, planned
 @pytest.fixture
 def execution(tmp_path: Path, cache: Path) -> Execution:
     return Execution(tmp_path / "runs", cache, accelerator="cpu", wandb="offline")
+
+
+STUDY = ("study=quick", "study.rules=[width,resolution]", "study.phis=[0,1]", "study.seeds=[0,1]")
+Swept = tuple[Plan, dict[str, Record], Path]
 
 
 def inspect(folder: Path, *options: str) -> str:
@@ -87,32 +99,22 @@ def shown(record: Record) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def swept(
-    tmp_path_factory: pytest.TempPathFactory, cache: Path
-) -> tuple[list[Planned], dict[str, Record], Path]:
-    """A sweep over two rules that share a run, with W&B offline."""
+def swept(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Swept:
+    """A study of two rules that share a network, with W&B offline."""
     runs = tmp_path_factory.mktemp("swept")
-    words = [
-        "-m",
-        "scaling=width,resolution",
-        "phi=-1,0",
-        "cost=nominal",
-        *TINY,
-        f"runs={runs}",
-        f"cache={cache}",
-        "wandb.mode=offline",
-    ]
+    words = [*STUDY, *TINY, f"runs={runs}", f"cache={cache}", "wandb.mode=offline"]
     with hydra():
-        wanted = plan(words[1:])
+        wanted = plan([*words, f"results={runs / 'results'}"])
     ended = command(*words)
     assert ended.status == 0, ended.err
-    return wanted.planned, read_records(runs, [entry.run for entry in wanted.planned]), runs
+    return wanted, read_records(runs, [entry.run for entry in wanted.planned]), runs
 
 
 def test_every_run_has_its_history_summary_tags_and_config(
-    swept: tuple[list[Planned], dict[str, Record], Path],
+    swept: Swept,
 ) -> None:
-    entries, records, runs = swept
+    wanted, records, runs = swept
+    entries = wanted.planned
     folders = {folder.parents[1].name: folder for folder in runs.glob("*/wandb/offline-run-*")}
     assert set(folders) - {"studies"} == set(records)
     for entry in {entry.run.id: entry for entry in reversed(entries)}.values():
@@ -136,59 +138,104 @@ def test_every_run_has_its_history_summary_tags_and_config(
             "seconds",
         ):
             assert told["summary"][name] == getattr(record, name)
-        assert told["tags"] == [entry.arm.name, "cost nominal", "stripes", f"phi {entry.arm.phi:g}"]
-        assert told["config"]["recipe"] == record.config["recipe"]
-        assert (told["config"]["rule"], told["config"]["phi"], told["config"]["seed"]) == (
-            entry.arm.name,
-            entry.arm.phi,
-            0,
-        )
+        rule = "baseline" if entry.arm.phi == 0 else entry.arm.name
+        phi = f"phi {entry.arm.phi:g}"
+        assert told["tags"] == ["quick", rule, "cost matched", "stripes", phi]
+        config, row = told["config"], entry.row()
+        assert config["recipe"] == record.config["recipe"]
+        assert (config["rule"], config["seed"]) == (rule, entry.run.seed)
+        for short, name in {"d": "depth", "w": "width", "r": "resolution", "px": "pixels"}.items():
+            assert config[short] == pytest.approx(row[name])
+        for name in ("baseline", "setting", "phi", "macs", "params", "budget"):
+            assert config[name] == row[name]
+        assert f'"run_group":"{rule}"' in inspect(folder)
 
 
-def test_one_run_for_the_study_holds_its_table_with_rule_and_phi_and_its_chart(
-    swept: tuple[list[Planned], dict[str, Record], Path],
-) -> None:
-    entries, records, runs = swept
+def tables(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The rows of a table that W&B keeps."""
+    [file] = folder.glob(f"files/media/table/{name}_*.json")
+    content = json.loads(file.read_text())
+    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+
+
+def test_one_run_for_the_study_holds_its_runs_networks_and_verdicts(swept: Swept) -> None:
+    wanted, records, runs = swept
     [folder] = runs.glob("studies/*/wandb/offline-run-*")
-    [table] = folder.glob("files/media/table/runs_*.json")
-    content = json.loads(table.read_text())
-    rows = [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
-    assert [(row["rule"], row["phi"], row["run_id"]) for row in rows] == [
-        (entry.arm.name, entry.arm.phi, entry.run.id) for entry in entries
+    rows = tables(folder, "runs")
+    assert [row["rule"] for row in rows].count("baseline") == 2
+    assert {row["run_id"]: row["accuracy"] for row in rows} == {
+        run_id: record.accuracy for run_id, record in records.items()
+    }
+    assert len(rows) == len(records) == 6
+    networks = tables(folder, "networks")
+    assert {(row["rule"], row["phi"], row["n"]) for row in networks} == {
+        (rule, phi, 2) for rule in ("width", "resolution") for phi in (0, 1)
+    }
+    assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 for row in networks)
+    verdicts = tables(folder, "verdicts")
+    found = judge(frame(wanted.planned, records))
+    assert [(row["claim"], row["verdict"]) for row in verdicts] == [
+        (finding.claim, finding.verdict) for finding in found
     ]
-    assert len(rows) == 4 and len(records) == 3
-    for row in rows:
-        assert (row["accuracy"], row["macs"]) == (
-            records[row["run_id"]].accuracy,
-            records[row["run_id"]].macs,
-        )
-    [chart] = folder.glob("files/media/table/accuracy against FLOPs*.json")
-    points = {
-        (line, macs): accuracy for macs, line, accuracy in json.loads(chart.read_text())["data"]
-    }
-    assert points == {
-        (entry.arm.name, records[entry.run.id].macs): records[entry.run.id].accuracy
-        for entry in entries
-    }
-    assert "wandb/lineseries" in inspect(folder)
+    told = summary(folder)
+    assert (told["tags"], told["config"]["study"]) == (["quick"], "quick")
 
 
-def test_the_same_command_again_writes_no_second_summary(
-    swept: tuple[list[Planned], dict[str, Record], Path], cache: Path
+def test_its_chart_has_a_line_for_each_rule_from_the_baseline_on_with_intervals(
+    swept: Swept,
 ) -> None:
-    _, records, runs = swept
-    with hydra():
-        wanted = plan(
-            [
-                "scaling=width,resolution",
-                "phi=-1,0",
-                *TINY,
-                f"runs={runs}",
-                f"cache={cache}",
-                "wandb.mode=offline",
-            ]
-        )
-    tracking.summarise(wanted.name, wanted.planned, records, wanted.execution)
+    _, _, runs = swept
+    [folder] = runs.glob("studies/*/wandb/offline-run-*")
+    [file] = folder.glob("files/media/plotly/accuracy against FLOPs*.plotly.json")
+    figure = json.loads(file.read_text())
+    networks = tables(folder, "networks")
+    base = networks[0]["macs"]
+    assert [line["name"] for line in figure["data"]] == ["width", "resolution"]
+    for line in figure["data"]:
+        rows = [row for row in networks if row["rule"] == line["name"]]
+        assert line["x"][0] == base and line["x"] == sorted(row["macs"] for row in rows)
+        assert line["y"] == [row["mean"] for row in rows]
+        lows = [row["mean"] - row["low"] for row in rows]
+        assert line["error_y"]["arrayminus"] == pytest.approx(lows)
+    assert figure["layout"]["xaxis"]["type"] == "log"
+
+
+def test_lines_of_explicit_coefficients_start_at_the_baseline_too() -> None:
+    def row(rule: str, label: str, macs: int) -> dict[str, Any]:
+        place = {"baseline": "micro", "setting": "", "rule": rule, "label": label, "macs": macs}
+        return place | {"mean": 0.5, "low": math.nan, "high": math.nan}
+
+    rows = [row("baseline", "baseline", 1), row("depth", "depth d=4", 4), row("w", "w w=2", 3)]
+    lines = {line["name"]: line["x"] for line in chart(rows)["data"]}
+    assert lines == {"depth": [1, 4], "w": [1, 3]}
+
+
+def test_page_and_figures_are_an_artifact_of_the_studys_run(swept: Swept) -> None:
+    """Once as long as they are the same, and of no study that W&B has not seen."""
+    wanted, _, runs = swept
+    drawn = wanted.results / "quick"
+    drawn.mkdir(parents=True)
+    for name in ("report.html", "compound.png", "findings.md", "notes.txt"):
+        (drawn / name).write_text(name)
+    time.sleep(1.1)  # W&B names its folders by the second
+    for _ in range(2):
+        attach(wanted, drawn)
+    first, second = sorted(runs.glob("studies/*/wandb/offline-run-*"))
+    assert first.name.split("-")[-1] == second.name.split("-")[-1]
+    [line] = [line for line in inspect(second).splitlines() if '"type":"artifact"' in line]
+    artifact = json.loads(line)["artifact"]
+    assert artifact["type"] == "report" and artifact["name"].startswith("quick-")
+    paths = {entry["path"] for entry in artifact["manifest"]["contents"]}
+    assert paths == {"report.html", "compound.png", "findings.md"}
+    elsewhere = dataclasses.replace(wanted.execution, runs=runs / "elsewhere")
+    attach(dataclasses.replace(wanted, execution=elsewhere), drawn)
+    assert not (runs / "elsewhere").exists()
+    shutil.rmtree(second)  # for the tests that count
+
+
+def test_the_same_command_again_writes_no_second_summary(swept: Swept) -> None:
+    wanted, records, runs = swept
+    summarise(wanted, records)
     assert len(list(runs.glob("studies/*/wandb/offline-run-*"))) == 1
 
 
@@ -291,12 +338,12 @@ def test_a_disk_too_full_for_wandb_never_stops_a_run(execution: Execution) -> No
 
 
 def test_sync_is_one_line_where_it_cannot_upload(
-    swept: tuple[list[Planned], dict[str, Record], Path],
+    swept: Swept,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     runs = swept[2]
-    assert len(offline(runs)) == 4
+    assert len(offline(runs)) == 7
     environment = {
         "WANDB_BASE_URL": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1",
@@ -390,3 +437,60 @@ def test_what_a_server_refuses_is_named_and_the_others_go_on(
         "offline-run-1-refused: ERROR run was deleted (409); the same command tries these again; a folder "
         "that is removed is left out"
     )
+
+
+def test_a_second_logger_writes_the_same_history_and_is_no_part_of_the_run(
+    execution: Execution,
+) -> None:
+    entry = planned()
+    where = dataclasses.replace(execution, wandb="disabled", logger="csv")
+    record = execute(entry, where)
+    folder = execution.runs / entry.run.id / "csv"
+    rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert losses == pytest.approx([row["train/loss"] for row in record.history])
+    assert float(rows[-1]["accuracy"]) == pytest.approx(record.accuracy)
+    hparams = (folder / "hparams.yaml").read_text()
+    assert "macs: " in hparams and "rule: " in hparams
+    again = execute(entry, dataclasses.replace(execution, wandb="disabled"))
+    assert (again.run_id, again.finished) == (record.run_id, record.finished)
+
+
+def test_a_logger_without_its_client_is_refused_before_training_in_a_line(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tracking.LOGGERS, "mlflow", ("no_such_client",))
+    for mode in ([], ["-m"]):
+        ended = command(*mode, "logger=mlflow", *TINY, f"runs={tmp_path}", f"cache={cache}")
+        assert ended.status == 1
+        assert ended.err == (
+            "error: logger=mlflow: its client is not installed; pip install no_such_client, or take "
+            "logger=csv, which needs none\n"
+        )
+    with hydra(), pytest.raises(ValueError, match="logger=paper: choose one of csv, tensorboard"):
+        plan(["logger=paper"])
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_loggers_whose_client_is_there(name: str, execution: Execution) -> None:
+    """Where it is not, the line above is what a person gets."""
+    if not any(importlib.util.find_spec(package) for package in tracking.LOGGERS[name]):
+        pytest.skip(f"{name} is not installed")
+    entry = planned()
+    execute(entry, dataclasses.replace(execution, wandb="disabled", logger=name))
+    pattern = "mlflow.db" if name == "mlflow" else f"{entry.run.id}/{name}/*tfevents*"
+    [file] = execution.runs.glob(pattern)
+    assert b"val/accuracy" in file.read_bytes()
+
+
+def test_a_workspace_of_the_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built where its client is there; else, or without a project, a line. Saving it needs an account."""
+    for words, told in ((["ablation"], "say whose project"), (["me/ablation"], "is not installed")):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["workspace", *words])
+            patch.setattr(importlib.util, "find_spec", lambda name: None)
+            with pytest.raises(SystemExit, match=f"^error: .*{told}"):
+                workspace.main()
+    pytest.importorskip("wandb_workspaces")
+    built = workspace.workspace("me", "ablation")
+    assert [section.name for section in built.sections] == ["studies", "costs", "curves"]

@@ -325,5 +325,7 @@ def execution(cfg: DictConfig) -> Execution:
             "devices": cfg.devices,
             "gpu_memory": cfg.gpu_memory,
             "resident": cfg.resident,
+            "study": cfg.study.name or "",
+            "logger": cfg.logger,
         },
     )

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.command.shipped import studies
+import yaml
+
+from ablation.command.shipped import CONF, studies
 from ablation.runs.arms import Arm
 from ablation.theory.scaling import RULES, Rule
 
@@ -18,6 +20,8 @@ IMPLIED = (
 # The default baseline and recipe were made for the default images; others get these.
 DEFAULT_IMAGES = "stripes"
 OF_OTHER_IMAGES = (("baseline", "mini"), ("recipe", "short"))
+SMALL_IMAGES = ("cifar10", "cifar100")  # of 32 px, at which mini starts
+OF_SMALL_IMAGES = (("baseline", "mini-10"), ("recipe", "short"))
 PATHS = (
     *("data.path", "baseline.path", "scaling.file", "init"),
     *("runs", "results", "cache", "to", "run"),
@@ -37,7 +41,7 @@ PLAIN = re.compile(r"null|(?!(?i:true|false)$)[A-Za-z_./][A-Za-z0-9_./:@%+-]*")
 def arguments(words: Sequence[str]) -> list[str]:
     """Overrides as typed, with paths quoted for Hydra, and before them the choices that they imply: a name or
     path of images means data=custom, a table's baseline=file, a function's baseline=factory; images other
-    than `stripes` mean baseline=mini and recipe=short.
+    than `stripes` mean baseline=mini (of CIFAR mini-10) and recipe=short.
 
     --config-dir FOLDER, Hydra's flag for configs of one's own, becomes an override, so that every door, job
     and printed command has it.
@@ -50,9 +54,10 @@ def arguments(words: Sequence[str]) -> list[str]:
     given = {key_of(word): word.partition("=")[2] for word in words}
     follow = [(group, choice) for group, choice, keys in IMPLIED if given.keys() & keys]
     if _other_images(given):
-        follow += OF_OTHER_IMAGES
+        follow += OF_SMALL_IMAGES if _small_images(given) else OF_OTHER_IMAGES
     sized = given.get("size", "small") != "small"  # such a size has images, baseline and recipe
     chosen = given.keys() | ({"data", "baseline", "recipe"} if sized else set())
+    chosen |= _settled_by(given.get("study", ""))
     for group, choice in follow:
         if group not in chosen:
             implied.append(f"{group}={choice}")
@@ -70,6 +75,19 @@ def _other_images(given: Mapping[str, str]) -> bool:
     if "data" in given:
         return DEFAULT_IMAGES not in given["data"].split(",")
     return bool(given.keys() & {"data.name", "data.path"})
+
+
+def _small_images(given: Mapping[str, str]) -> bool:
+    """Whether all images that are asked for are small ones."""
+    return set(given.get("data", "").split(",")) <= set(SMALL_IMAGES)
+
+
+def _settled_by(study: str) -> set[str]:
+    """Groups that the parts of a study that ships choose themselves."""
+    if study not in studies():
+        return set()
+    parts = yaml.safe_load((CONF / "study" / f"{study}.yaml").read_text())["study"].get("parts", [])
+    return {key_of(word) for part in parts for word in part.get("overrides", [])}
 
 
 def _refuse_no_folder() -> None:

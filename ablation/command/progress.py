@@ -154,8 +154,8 @@ def _news(now: State) -> str:
     )
 
 
-def live_on(out: TextIO) -> "Live | None":
-    """A live display on a terminal that can move its cursor; None elsewhere."""
+def live_on(out: TextIO, screen: bool = False) -> "Live | None":
+    """A live display on a terminal that can move its cursor, or on a screen of its own; None elsewhere."""
     if not out.isatty():
         return None
     from rich.console import Console
@@ -165,7 +165,7 @@ def live_on(out: TextIO) -> "Live | None":
     return (
         None
         if console.is_dumb_terminal
-        else Live(console=console, auto_refresh=False, transient=True)
+        else Live(console=console, screen=screen, auto_refresh=False, transient=True)
     )
 
 

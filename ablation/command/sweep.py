@@ -14,11 +14,13 @@ from ablation.command.errors import one_line
 from ablation.command.planning import Plan, plan
 from ablation.command.progress import Progress
 from ablation.command.storing import announce
+from ablation.command.tracked import summarise
 from ablation.runs.arms import Planned, pending, starts
+from ablation.runs.checks import counted
 from ablation.runs.records import Record
-from ablation.runs.states import all_finished, forgive, held, leave_reason, state
+from ablation.runs.states import all_finished, forgive, held, leave_reason, state, sweeping
 from ablation.theory.cost import cost
-from ablation.train.tracking import summarise
+from ablation.train.tracking import check_logger
 
 ELSEWHERE = "trained by another command"  # what a job answers whose run is locked: no fault
 NAMED = 6  # missing runs that are named before the rest is counted
@@ -87,6 +89,7 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     """
     wanted = plan(words)
     wanted.taken.refuse()
+    check_logger(wanted.execution.logger)
     if wanted.execution.devices > 1:
         way_out = (
             "split a single run (no -m, no study=), or drop devices= and let the launcher run several side "
@@ -108,23 +111,23 @@ def _train_all(wanted: Plan, launch: Launch, launcher: Sequence[str]) -> None:
     left = pending(wanted.planned, finished)
     announce(wanted.stores(finished), wanted.execution.cache)
     print(
-        f"{wanted.name}: {len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to train",
+        f"{wanted.name}: {counted(len(runs), 'run')}, {len(runs) - len(left)} done, {len(left)} to train",
         flush=True,
     )
     faults: dict[str, str] = {}
     status = 1
     try:
-        with Progress(left, wanted.execution):
+        with sweeping(wanted.execution.runs, runs.values()), Progress(left, wanted.execution):
             _rounds(wanted, left, launch, faults)
     except Interrupted as stop:
         status = stop.status
     done = all_finished(wanted.execution, runs.values())
     if missing := pending(wanted.planned, done):
         raise Incomplete(_account(wanted, missing, faults, launcher), status)
-    summarise(wanted.name, wanted.planned, done, wanted.execution)
+    summarise(wanted, done)
     print(outcome(wanted.planned, done))
     next_ = f"figures and table: {wanted.through('report')}"
-    print(f"{len(runs)} of {len(runs)} runs done; {next_}", flush=True)
+    print(f"{len(runs)} of {counted(len(runs), 'run')} done; {next_}", flush=True)
 
 
 def _rounds(wanted: Plan, left: list[Planned], launch: Launch, faults: dict[str, str]) -> None:
@@ -176,7 +179,9 @@ def _account(
     """The last lines of a sweep that is not complete: what is missing, why, and the command that finishes
     it."""
     total = len({entry.run.id for entry in wanted.planned})
-    lines = [f"{len(missing)} of {total} runs are missing"]
+    lines = [
+        f"{len(missing)} of {counted(total, 'run')} {'is' if len(missing) == 1 else 'are'} missing"
+    ]
     for entry in missing[:NAMED]:
         now = state(wanted.execution, entry.run)
         reason = faults.get(entry.run.id, now.reason)

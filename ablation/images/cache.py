@@ -19,6 +19,7 @@ from filelock import FileLock
 from ablation.images.decoding import decode, progress_of, render
 from ablation.images.embedded import embedded, of_kind
 from ablation.images.sources import drawn
+from ablation.runs.checks import counted
 from ablation.runs.config import Data, digest
 from ablation.runs.files import set_aside, slug, unwritten, write_json
 
@@ -172,8 +173,8 @@ def _tell(data: Data, folder: Path, said: Mapping[str, Any]) -> None:
     """What there is to say about images that were decoded."""
     if said.get("broken"):
         log.warning(
-            "%s: %s images do not decode and are left out, see %s",
-            *(data.name, said["broken"], folder / "broken.txt"),
+            "%s: %s cannot be decoded: left out, see %s",
+            *(data.name, counted(said["broken"], "image"), folder / "broken.txt"),
         )
     for kind, (black, white) in said.get("levels", {}).items():
         log.warning(

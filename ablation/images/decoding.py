@@ -83,7 +83,7 @@ def check_labels(data: Data, split: str, labels: np.ndarray, classes: Sequence[L
     if len(wrong):
         first = int(labels[wrong[0]])
         raise ValueError(
-            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} lie outside the {data.classes} "
+            f"{data.name}: {len(wrong)} of {len(labels)} labels in {split} outside the {data.classes} "
             f"classes, first {'none' if first == -1 else first} in row {wrong[0]}; correct data.classes or "
             "the labels"
         )
@@ -115,7 +115,7 @@ def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
         faults = each.broken()
         if faults:
             share = f"{len(faults)} of {len(each.part.rows)} images in {each.part.name}"
-            lines.append(f"{share} do not decode: {told(faults)}")
+            lines.append(f"{share} cannot be decoded: {told(faults)}")
     return f"{data.name}: {'; '.join(lines)}; {WAY_OUT}"
 
 

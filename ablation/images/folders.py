@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from ablation.images.labels import Label, Labelled, Table, read_table
 from ablation.images.pixels import SUFFIXES, looks_like_image
-from ablation.runs.checks import listed
+from ablation.runs.checks import counted, listed
 
 TRAIN = ("train", "training")
 EVALUATION = ("test", "eval", "evaluation", "holdout", "val", "valid", "validation", "dev")
@@ -227,7 +227,7 @@ def _by_folders(files: Files, stated: Sequence[str | None]) -> Found:
     loose = tops.pop("", [])
     if not tops:
         raise ValueError(
-            f"its {len(loose)} images lie in no class folder, and no labels.csv says what they show; "
+            f"{counted(len(loose), 'image')} in no class folder, and no labels.csv says what they show; "
             f"{WAY_OUT}"
         )
     if not all(is_split(top, stated) for top in tops):

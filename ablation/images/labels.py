@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ablation.runs.checks import listed
+from ablation.runs.checks import counted, listed
 
 Label = str | int
 Labelled = tuple[str, Label]
@@ -124,8 +124,8 @@ def _refuse_rows(name: str, given: Sequence[str], found: Sequence[str | None]) -
     absent = [value for value, path in zip(given, found, strict=True) if path is None]
     if absent:
         raise ValueError(
-            f"{name}: {len(absent)} of its {len(given)} files are not there, {listed(absent)}; correct "
-            "the table, or add them"
+            f"{name}: {len(absent)} of {counted(len(given), 'file')} not there, {listed(absent)}; correct "
+            "the table, or add what is missing"
         )
     twice = [str(path) for path, count in Counter(found).items() if count > 1]
     if twice:

@@ -22,6 +22,7 @@ from ablation.judge.verdicts import (
     held_together,
     judged,
 )
+from ablation.runs.checks import counted
 
 EVERYWHERE = "The same holds for every baseline: MobileNets and ResNet too (section 5.1, Table 3)."
 ELSEWHERE = "What holds in one setting holds in another: the paper trains each network in one (section 5.2)."
@@ -152,15 +153,19 @@ def learning(parts: Sequence[Scope], margin: float = MARGIN) -> dict[int, Findin
 
 def _for_longer(scope: Scope, arm: Entrant, other: Scope, longer: Entrant) -> Case:
     """What twice the epochs add to a network."""
-    own, twice = (f"{each.label}, {each.epochs:g} epochs" for each in (arm, longer))
+    own, twice = (f"{each.label}, {_epochs(each)}" for each in (arm, longer))
     question = Question(
-        f"{arm.label}: twice its {arm.epochs:g} epochs",
+        f"{arm.label}: twice its {_epochs(arm)}",
         scope.mean(longer, twice),
         scope.mean(arm, own),
         directed=False,
     )
     head = Head("learning", LEARNED, scope.baseline, scope.setting, scope.cost, question.subject)
     return Case(head, replace(scope, arms=[*scope.arms, *other.arms]), question)
+
+
+def _epochs(arm: Entrant) -> str:
+    return counted(int(arm.epochs), "epoch")
 
 
 def marked(parts: Sequence[Scope], longer: Mapping[int, Finding]) -> list[Scope]:

@@ -23,6 +23,7 @@ from ablation.images.splits import load
 from ablation.measure.benchmarks import Benchmark, in_turn
 from ablation.measure.rivals import bare_rate, matrix_rate, step_seconds, usual_rate, write_jpegs
 from ablation.runs.arms import Planned
+from ablation.runs.checks import counted
 from ablation.runs.config import Execution, Run
 from ablation.runs.measurements import step_key
 from ablation.runs.records import read_record, read_records, write_record
@@ -165,7 +166,7 @@ def study(
     loops = [flops / seconds for seconds in plain]
     each = f"{machine.at_once} at once, threads={where.threads}"
     images = f"{runs[0].recipe.epochs} x {runs[0].data.train_size} images"
-    what = f"study={wanted.name}, {len(runs)} runs of {images}, {each}"
+    what = f"study={wanted.name}, {counted(len(runs), 'run')} of {images}, {each}"
     all_of_it = f"{what}, start-up and figures included"
     of_networks = f"plain loops of the networks of study={wanted.name}, {each}"
     return {

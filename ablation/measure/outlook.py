@@ -8,6 +8,7 @@ from tabulate import tabulate
 from ablation.command.planning import Plan
 from ablation.measure.forecast import Forecast, wall_clock
 from ablation.runs.arms import Planned, pending, starts, twins
+from ablation.runs.checks import counted
 from ablation.runs.records import Record
 from ablation.theory.network import Network
 from ablation.theory.own import Own
@@ -39,7 +40,7 @@ def table(wanted: Plan, done: Mapping[str, Record], at_once: int | None = None) 
         lines.append(where | line)
     count = len({entry.run.id for entry in wanted.planned})
     notes = [
-        f"{wanted.name}: {count} distinct runs, {len(done)} done, {count - len(done)} to train"
+        f"{wanted.name}: {counted(count, 'distinct run')}, {len(done)} done, {count - len(done)} to train"
     ]
     notes += starts(wanted.planned)
     notes += map(str, wanted.stores(done))

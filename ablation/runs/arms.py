@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ablation.runs.checks import one_of
+from ablation.runs.checks import counted, one_of
 from ablation.runs.config import Data, Recipe, Run
 from ablation.runs.records import Record
 from ablation.theory.baselines import Baseline
@@ -106,6 +106,11 @@ class Planned:
         )
 
     @property
+    def rule(self) -> str:
+        """The name of its rule; `baseline` where that has not begun, which every rule shares."""
+        return "baseline" if self.arm.label == "baseline" else self.arm.name
+
+    @property
     def work(self) -> int:
         """Training FLOPs, the unit of progress."""
         images = self.run.data.train_size or 1
@@ -183,7 +188,7 @@ def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
     epochs = round(recipe.epochs / ratio)
     if epochs <= recipe.warmup_epochs:
         raise ValueError(
-            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline are {epochs} epochs at "
+            f"equal=flops: recipe.epochs={recipe.epochs} of the baseline make {counted(epochs, 'epoch')} at "
             f"{ratio:.3g} times its MACs, not more than the "
             f"warm-up of {recipe.warmup_epochs:g}; take more epochs or a smaller phi"
         )

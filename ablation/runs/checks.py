@@ -26,6 +26,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join([*names[:most], *more])
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """`1 run`, `1,001 runs`; several: the plural that is not made by an s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """What an exception says first, or what it is."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

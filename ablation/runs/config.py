@@ -183,7 +183,8 @@ class Data:
             raise ValueError(
                 f"{pixels} px is above the {self.native} px that {self.name} holds natively: enlarged "
                 "images hold no new information; take a "
-                f"smaller phi or resolution, a smaller baseline, or data.upsample=true to study exactly that"
+                "smaller phi or resolution, a baseline of fewer pixels (mini-10 starts at 10 px), or "
+                "data.upsample=true to study exactly that"
             )
         if self.side < min(pixels, self.native):
             raise ValueError(
@@ -328,9 +329,9 @@ class Execution:
     accelerator: auto, cpu or gpu. devices: GPUs, or processes on the CPU, over which one run is split.
     gpu_memory: GiB that one run may take of a GPU, so that several share it; None gives each run a whole one.
     resident: images in the memory of the device; None where they take at most a quarter of it, else they are
-    streamed. wandb: offline, online or disabled. project: the W&B project. keep_weights: leave weights.pt,
-    what was evaluated, beside the record. keep_bits: train a done run once more where its record does not
-    say which images it got right.
+    streamed. wandb: offline, online or disabled. project: the W&B project. study: which one it is for.
+    logger: a second one, beside W&B. keep_weights: leave weights.pt, what was evaluated, beside the record.
+    keep_bits: train a done run once more where its record does not say which images it got right.
     """
 
     runs: Path
@@ -344,6 +345,8 @@ class Execution:
     devices: int = 1
     gpu_memory: float | None = None
     resident: bool | None = None
+    study: str = ""
+    logger: str | None = None
 
     def __post_init__(self) -> None:
         within("threads", self.threads, 1, 1024)
@@ -357,6 +360,7 @@ class Execution:
                 )
         one_of("accelerator", self.accelerator, ("auto", "cpu", "gpu"))
         one_of("wandb.mode", self.wandb, ("offline", "online", "disabled"))
+        one_of("logger", self.logger or "csv", ("csv", "tensorboard", "mlflow"))
 
 
 def content(value: Any) -> Any:

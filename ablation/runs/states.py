@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ablation.runs.config import Execution, Run
+from ablation.runs.config import Execution, Run, digest
 from ablation.runs.files import write_json
 from ablation.runs.records import Record, read_record, weights_path
 
@@ -134,8 +134,37 @@ def hold(runs: Path, run_id: str, wait: bool = False) -> Iterator[None]:
 
 def held(runs: Path, run_id: str) -> bool:
     """Whether some process is training this run; only looks, also where nothing may be written."""
+    return _locked(_lock_path(runs, run_id))
+
+
+@contextlib.contextmanager
+def sweeping(runs: Path, wanted: Iterable[Run]) -> Iterator[None]:
+    """Held while a command trains exactly these runs, so that who looks knows that more will come. A view: a
+    second such command, or one whose folder has no locks, goes without."""
+    path = _sweep_path(runs, wanted)
+    lock = FileLock(path, timeout=GLANCE, fallback_to_soft=False)
+    with contextlib.suppress(OSError, Timeout):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     try:
-        with _lock_path(runs, run_id).open("rb") as file:
+        yield
+    finally:
+        lock.release()
+
+
+def swept(runs: Path, wanted: Iterable[Run]) -> bool:
+    """Whether a command that trains exactly these runs goes on."""
+    return _locked(_sweep_path(runs, wanted))
+
+
+def _sweep_path(runs: Path, wanted: Iterable[Run]) -> Path:
+    return runs / "sweeps" / digest(sorted({run.id for run in wanted}))
+
+
+def _locked(path: Path) -> bool:
+    """Whether another process has the lock of a file."""
+    try:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -46,7 +46,7 @@ class Option:
     def source(self) -> str:
         """What its expected accuracy stands on."""
         if self.runs:
-            return f"{self.runs} {'seed' if self.runs == 1 else 'seeds'}"
+            return checks.counted(self.runs, "seed")
         if self.place.outside:
             return f"{self.place.outside:.2g} doublings outside what was trained"
         return "between trained networks"
@@ -242,7 +242,7 @@ def text(advice: Advice) -> str:
             for rule, reason in advice.absent.items()
             if names_a_rule(rule)
         ),
-        *([f"{missing} of the study's runs are missing"] if missing else []),
+        *([f"{checks.counted(missing, 'run')} of the study missing"] if missing else []),
         *starts(advice.results.wanted.planned),
         "\n".join(f"{what}: {command}" for what, command in commands(advice)),
     ]

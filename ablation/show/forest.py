@@ -19,6 +19,7 @@ from ablation.judge.verdicts import (
     SUPPORTED,
     VERDICTS,
 )
+from ablation.runs.checks import counted
 from ablation.show.drawing import BEHIND, Drawing
 from ablation.show.words import listed
 
@@ -248,8 +249,8 @@ def forest_found(table: pd.DataFrame) -> list[str]:
     aside = int(((known["low"] > 0) | (known["high"] < 0)).sum())
     verdicts = listed([f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts])
     return [
-        f"{len(table)} effects in points: {verdicts}. {aside} of {len(known)} intervals exclude 0, each by "
-        "itself."
+        f"{counted(len(table), 'effect')} in points: {verdicts}. "
+        f"{aside} of {len(known)} intervals exclude 0, each by itself."
     ]
 
 

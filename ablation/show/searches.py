@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from ablation.judge.contrasts import LEVEL
 from ablation.judge.star import Measured, StarFit, measured, moved
 from ablation.judge.surface import ALONE, ranking
+from ablation.runs.checks import counted
 from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
 from ablation.show.words import listed, percent
 from ablation.theory.scaling import DIMENSIONS, RULES
@@ -253,8 +254,12 @@ def _interacts(found: Measured, fit: StarFit) -> str:
     better, low, high = found.together(fit)
     size = f"{better:+.1f} points ({low:+.1f} to {high:+.1f})"
     what = "help each other" if low > 0 else "hinder each other" if high < 0 else "just add up"
-    many = f"{int(found.crossed.sum())} networks that move several dimensions"
-    return f"{many} are {size} better than these added up: dimensions {what}"
+    count = int(found.crossed.sum())
+    many = (
+        f"{counted(count, 'network')} that {'moves' if count == 1 else 'move'} several dimensions"
+    )
+    verb = "is" if count == 1 else "are"
+    return f"{many} {verb} {size} better than these added up: dimensions {what}"
 
 
 def star_figure(table: pd.DataFrame) -> Figure:

@@ -173,6 +173,26 @@ MIDI = Baseline(
     FINE,
 )  # fmt: skip
 
+# mini-10: the like of mini for images that have 32 px themselves (CIFAR). It starts at 10 px, so that eight
+# times the cost in pixels alone, 28 px, enlarges none; stem and two stages keep them, since there are few.
+MINI_10 = Baseline(
+    "mini-10",
+    Network(
+        pixels=10,
+        classes=10,
+        stem=8,
+        stages=(
+            #     operator  expand kernel stride channels layers squeeze
+            Stage("mbconv", 1,     3,     1,     16,      1,     0.25),
+            Stage("mbconv", 2,     3,     1,     24,      2,     0.25),
+            Stage("mbconv", 2,     3,     2,     40,      2,     0.25),
+        ),
+        stem_stride=1,
+        head=160,
+    ),
+    FINE,
+)  # fmt: skip
+
 # micro: the baseline of studies on `stripes`, for images of 20 px. Small in each dimension, and none of them
 # stands in for another: no squeeze-excite, which would relate all pixels whatever the depth, and only the
 # stem and the first stage relate neighbours, so that what a network relates grows with its layers.
@@ -351,6 +371,7 @@ MINIS = (
     MICRO,
     MINI,
     MIDI,
+    MINI_10,
     MINI_MOBILENET_V1,
     MINI_MOBILENET_V2,
     MINI_RESNET,

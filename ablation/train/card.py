@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ablation.runs.checks import counted
+
 NAMED = 12  # classes that the card names
 MOST = 3  # classes that the example prints
 
@@ -25,7 +27,7 @@ metrics: [accuracy]
 | parameters | {params:,} |
 | images | {pixels} x {pixels} px |
 | classes | {classes} |
-| run | `{run}`, seed {seed}, {epochs} epochs |
+| run | `{run}`, seed {seed}, {epochs} |
 
 ## Use
 
@@ -109,7 +111,7 @@ def card(about: Mapping[str, Any], named: bool, onnx: bool = False) -> str:
         classes=classes(images["classes"], named),
         run=about["run"],
         seed=training["seed"],
-        epochs=training["epochs"],
+        epochs=counted(training["epochs"], "epoch"),
         most=min(MOST, len(images["classes"])),
         onnx=ONNX.format(pixels=images["pixels"]) if onnx else "",
         steps="\n".join(f"{number}. {step}" for number, step in enumerate(images["steps"], 1)),

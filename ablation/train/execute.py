@@ -91,7 +91,7 @@ def _member(planned: Planned, execution: Execution, place: Place, port: int) -> 
         "MASTER_PORT": str(port),
     }
     if not place.first:
-        execution = dataclasses.replace(execution, wandb="disabled")
+        execution = dataclasses.replace(execution, wandb="disabled", logger=None)
     record = _attempt(planned, execution, place)
     torch.distributed.destroy_process_group()
     return record

@@ -1,7 +1,6 @@
 """A trained run as a folder that needs PyTorch alone: its module as a file, its weights, what it is, a card,
 and ONNX where asked for."""
 
-import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from ablation import __version__
 from ablation.images.batches import standard
 from ablation.images.cache import about, images_of
 from ablation.runs.arms import Planned
@@ -119,7 +119,7 @@ def config(run: Trained) -> dict[str, Any]:
         },
         "finished": record.finished,
         "commit": record.commit,
-        "versions": {**record.versions, "ablation": importlib.metadata.version("ablation")},
+        "versions": {**record.versions, "ablation": __version__},
     }
 
 

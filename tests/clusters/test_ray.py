@@ -83,5 +83,5 @@ def test_ctrl_c_ends_the_command_and_its_tasks_at_once(start: Start, tmp_path: P
     sweep.send_signal(signal.SIGINT)
     text, _ = sweep.communicate(timeout=30)
     assert sweep.returncode == 128 + signal.SIGINT
-    assert "1 of 1 runs are missing" in text and text.rstrip().endswith("hydra/launcher=ray")
+    assert "1 of 1 run is missing" in text and text.rstrip().endswith("hydra/launcher=ray")
     wait_for(lambda: not Path(f"/proc/{progress(tmp_path / 'runs')['pid']}").exists())

@@ -89,7 +89,7 @@ def test_after_scancel_the_same_command_finishes_only_that_run(
     slurm("scancel", cancelled)
     text = output(sweep, status=1)
     assert (
-        "1 of 3 runs are missing" in text
+        "1 of 3 runs is missing" in text
         and f"Slurm's job {cancelled} ended without an answer (CANCELLED" in text
     )
     assert (
