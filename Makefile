@@ -9,8 +9,6 @@ INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
 STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate baseline-pixels negative-control controls
-# Minutes of one core of an AMD EPYC that the runs took whose records ship (tests/test_doors.py adds them up).
-TOOK := balance 54, controls 50, figure3 45, figure8 115, grid-search 48, recipe 43
 ARGS :=
 STUDY ?= quick
 
@@ -45,7 +43,7 @@ redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard resul
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); gsub(/\$$\(TOOK\)/, "$(TOOK)", $$2); \
+	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); \
 	  printf (length($$1) > 20 ? "%s\n%22s%s\n" : "%-22s%s%s\n"), $$1, "", $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with pinned requirements
@@ -56,7 +54,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table (38 minutes of one core of an AMD EPYC, fewer on several)
+study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table (a quarter of an hour on two cores of an AMD EPYC)
 	@$(BIN)/python -m ablation.report study=figure8 runs=results/stripes/figure8 results=results/shipped > /dev/null
 	@echo "results/shipped/figure8/report.html is drawn from the records that ship: five seeds, up to 8 times the FLOPs. What trains now is that up to 4 times, with three."
 	$(BIN)/python -m ablation.run study=quick
@@ -66,11 +64,11 @@ sweep-depth sweep-width sweep-resolution sweep-compound: sweep-%: $(INSTALLED) #
 	$(BIN)/python -m ablation.run -m cost=matched scaling=$* $(THREE)
 	$(BIN)/python -m ablation.report study=quick
 
-$(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides); minutes of one core of an AMD EPYC: $(TOOK)
+$(STUDIES): $(INSTALLED) ## a study of conf/study/, each file says what it asks (ARGS=... adds overrides); ablation.plan says how long
 	$(BIN)/python -m ablation.run study=$@ $(ARGS)
 	$(BIN)/python -m ablation.report study=$@ $(ARGS)
 
-figures-3-4-8: $(INSTALLED) ## the paper's Figures 3, 4 and 8 on the positive control: from the records that ship, without training; where these are missing trained, 214 minutes of one core of an AMD EPYC
+figures-3-4-8: $(INSTALLED) ## the paper's Figures 3, 4 and 8 on the positive control: from the records that ship, without training; trained where these are missing
 	@for pair in $(THREE_FIGURES); do study=$${pair%=*}; records=results/stripes/$${pair#*=}; \
 	  if test -e $$records/records.parquet; then from="the records in $$records"; where="runs=$$records"; \
 	  else from="training, now"; where=; $(BIN)/python -m ablation.run study=$$study || exit; fi; \

@@ -554,24 +554,6 @@ def test_make_help_lists_every_target() -> None:
         assert target in shown
 
 
-def test_the_minutes_in_make_help_are_those_of_the_records_that_ship() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-
-    def minutes(study: str) -> float:
-        records = pd.read_parquet(ROOT / "results" / "stripes" / study / "records.parquet")
-        assert set(records["device"]) == {"AMD EPYC"} and set(records["threads"]) == {1}
-        return float(records["total_seconds"].sum() / 60)
-
-    took = dict(re.findall(r"([\w-]+) (\d+)", re.search(r"^TOOK := (.*)$", makefile, re.M)[1]))
-    took["quick"] = re.search(r"print its table \((\d+) minutes of one core", makefile)[1]
-    shipped = {path.parent.name for path in ROOT.glob("results/stripes/*/records.parquet")}
-    assert took == {study: f"{minutes(study):.0f}" for study in shipped}
-    three = re.search(r"trained, (\d+) minutes", makefile)[1]
-    assert three == f"{sum(minutes(study) for study in ('figure3', 'balance', 'figure8')):.0f}"
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "figure8 115" in shown.stdout
-
-
 def test_the_makefile_pins_torch() -> None:
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
 
