@@ -241,6 +241,18 @@ ANSWERS = [
         [found("chance", "width phi=2", INCONCLUSIVE, 0.3)],
         "width phi=2: inconclusive, +0.30 points (-0.70 to +1.30).",
     ),
+    (
+        [
+            found("settings", "compound against width at 4x", INCONCLUSIVE, 0.4),
+            found("settings", "compound against depth at 4x", CONTRADICTED, -2.0),
+            found("settings", "improves: width", INCONCLUSIVE, 0.2),
+            found("compound", "compound against all of them at 4x", SUPPORTED, 6, members=3),
+            found("compound", "compound against all of them at 4x", CONTRADICTED, -1, members=3),
+        ],
+        "in 1 of 2 settings compound is ahead of all others, by at least 6.0 points (5.0 to 7.0); between "
+        "settings 1 of 2 comparisons of its leads and none of 1 comparison of what single dimensions gain "
+        "are told to differ.",
+    ),
 ]
 
 

@@ -16,11 +16,13 @@ from ablation.judge.verdicts import (
     MEASURED,
     NO_VERDICT,
     NOT_THE_RULE,
+    SUPPORTED,
     TOLD,
     VERDICTS,
     Finding,
     between,
 )
+from ablation.runs.checks import counted
 from ablation.show.results import Results
 from ablation.show.words import listed
 
@@ -55,7 +57,7 @@ def answer(findings: Sequence[Finding], claim: str = "") -> str:
     own = _on(findings, claim)
     if not own:
         return ""
-    named, said = _compared(own) or _gains(own) or _listed(own)
+    named, said = _compared(own) or _gains(own) or _leads(own, findings) or _listed(own)
     rest = Counter(
         finding.verdict for finding in own if finding not in named and not finding.members
     )
@@ -185,6 +187,34 @@ def _gains(own: Sequence[Finding]) -> tuple[list[Finding], str] | None:
     if same:
         parts.append(f"{_names(same)}: within {MARGIN:g} of none")
     return [*findings.values()], at + "; ".join([*parts, *_untold(findings, ":")])
+
+
+# ---------------------------------------------------------------- the same in several settings
+
+
+def _leads(own: Sequence[Finding], findings: Sequence[Finding]) -> tuple[list[Finding], str] | None:
+    """In how many settings compound is ahead of all others, and whether its leads are told to differ between
+    them; None for other claims and where it is not compared."""
+    together = [finding for finding in findings if finding.claim == "compound" and finding.members]
+    changes = [finding for finding in own if finding.subject.startswith("compound against")]
+    if own[0].claim != "settings" or not together or not changes:
+        return None
+    ahead = [finding for finding in together if finding.verdict == SUPPORTED]
+    said = f"in {len(ahead)} of {len(together)} settings compound is ahead of all others"
+    if ahead:
+        least = min(ahead, key=lambda finding: finding.effect)
+        said += f", by at least {_amount(least)}"
+    others = [finding for finding in own if finding.subject.startswith("improves: ")]
+    said += f"; between settings {_differing(changes)} of its leads"
+    if others:
+        said += f" and {_differing(others)} of what single dimensions gain"
+    return [*changes, *others], f"{said} are told to differ"
+
+
+def _differing(findings: Sequence[Finding]) -> str:
+    """How many of some differences are told: `none of 9`."""
+    told = sum(finding.verdict in TOLD for finding in findings)
+    return f"{told or 'none'} of {counted(len(findings), 'comparison')}"
 
 
 # ---------------------------------------------------------------- other findings
