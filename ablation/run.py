@@ -180,6 +180,8 @@ def main() -> None:
         fail(error)
     finally:
         on_signals(end_at_once)
+        if trace is None:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
 if __name__ == "__main__":

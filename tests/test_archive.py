@@ -115,7 +115,7 @@ def test_packing_adds_to_what_is_there(tmp_path: Path, capsys: pytest.CaptureFix
     assert [row["config"]["data"] for row in packed.values()] == [
         {"path": None, "files": "0123456789ab"}
     ] * 2
-    assert "1 of the 2 runs of sweep, 2 in all" in capsys.readouterr().out
+    assert "1 of 2 runs of sweep, 2 in all" in capsys.readouterr().out
 
 
 def test_records_module_reads_no_parquet_where_there_is_no_archive(tmp_path: Path) -> None:

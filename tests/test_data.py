@@ -254,7 +254,7 @@ def test_a_label_outside_the_classes_is_named(source: Data, tmp_path: Path) -> N
 
 
 def test_images_smaller_than_native_are_refused(source: Data, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="30 of 30 images smaller than data.native=48 px"):
+    with pytest.raises(ValueError, match="30 of 30 images are smaller than data.native=48 px"):
         known(dataclasses.replace(source, native=48), tmp_path)
 
 

@@ -86,11 +86,11 @@ def test_a_sweep_of_all_that_is_ones_own(
         *TINY,
     ]
     first = door("run", "study=deeper", *own, "study.phis=[0]", "study.seeds=[0]")
-    assert first.stdout.splitlines()[0] == "deeper: 1 runs, 0 done, 1 to train"
+    assert first.stdout.splitlines()[0] == "deeper: 1 run, 0 done, 1 to train"
     again = shlex.split(
         re.search(r"figures and table: python -m ablation.report (.*)", first.stdout)[1]
     )  # type: ignore[index]
-    assert door("status", *again).stdout.splitlines()[-1] == "deeper: 1 runs, 1 done"
+    assert door("status", *again).stdout.splitlines()[-1] == "deeper: 1 run, 1 done"
     with hydra():
         [entry] = plan([*again, f"runs={folder / 'runs'}"]).planned[:1]
     assert (folder / "runs" / entry.run.id / "record.json").exists()

@@ -271,7 +271,7 @@ def test_a_folder_that_leaves_something_open_is_refused_in_a_line(
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ({"native": 9}, "20 of 20 images smaller than data.native=9 px"),
+        ({"native": 9}, "20 of 20 images are smaller than data.native=9 px"),
         ({"validation_size": 16}, "data.validation_size=16: set has 16 training images in all"),
         (
             {"train_size": 16},

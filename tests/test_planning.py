@@ -92,7 +92,7 @@ def test_equal_flops_spends_as_much_on_every_network() -> None:
             budget, rel=0.06
         )
     assert {entry.run.recipe.epochs for entry in entries} == {8, 2}
-    with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=7 .* are 0 epochs"):
+    with pytest.raises(ValueError, match=r"equal=flops: recipe.epochs=7 .* make 0 epochs"):
         planned("equal=flops", "scaling=depth", "phi=4")
 
 
