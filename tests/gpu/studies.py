@@ -70,7 +70,7 @@ def study(name: str, own: Sequence[str], site: Site) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     said = _said("pack", words)
     _keep(results, site.out)
-    done, planned = map(int, re.search(r": (\d+) of the (\d+) runs", said).groups())  # type: ignore[union-attr]
+    done, planned = map(int, re.search(r": (\d+) of (\d+) runs?", said).groups())  # type: ignore[union-attr]
     return {"runs": done, "of": planned, "stopped": stopped, "training": round(seconds, 1)}
 
 
