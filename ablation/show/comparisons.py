@@ -4,11 +4,13 @@ draws the table."""
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ablation.judge.contrasts import Sample
 from ablation.judge.frame import rules_of, sample
 from ablation.judge.paper import FIGURE_3, FIGURE_4, FIGURE_8
 from ablation.show.drawing import (
@@ -125,24 +127,25 @@ def gain_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
             doublings = math.log2(large.macs / small.macs)
             if doublings <= 0 or not min(runs.runs[[small.place, large.place]]):
                 continue
-            ends = np.eye(runs.count)[[small.place, large.place]]
-            gain = runs.contrast((ends[1] - ends[0]) / doublings)
-            low, high = gain.bounds()
-            faults = frame[places == large.place].drop_duplicates("run_id")["status"].value_counts()
-            place = {
-                "from_phi": small.phi,
-                "to_phi": large.phi,
-                "macs": large.macs,
-                "doublings": doublings,
-            }
-            counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
-            gains.append(
-                named
-                | place
-                | {"mean": float(gain.effect), "low": float(low), "high": float(high), "n": gain.n}
-                | counts
-            )
+            step = {"from_phi": small.phi, "to_phi": large.phi}
+            size = {"macs": large.macs, "doublings": doublings}
+            gain = _difference(runs, large.place, small.place, doublings)
+            gains.append(named | step | size | gain | _faults(frame[places == large.place]))
     return pd.DataFrame(gains).assign(split=rows["split"].iloc[0]) if gains else None
+
+
+def _difference(runs: Sample, one: int, other: int, doublings: float = 1.0) -> dict[str, Any]:
+    """The mean of one network minus another's, per doubling, with its t interval; n: seeds."""
+    ends = np.eye(runs.count)[[one, other]]
+    found = runs.contrast((ends[0] - ends[1]) / doublings)
+    low, high = found.bounds()
+    return {"mean": float(found.effect), "low": float(low), "high": float(high), "n": found.n}
+
+
+def _faults(rows: pd.DataFrame) -> dict[str, int]:
+    """Runs that diverged and that are missing."""
+    counts = rows.drop_duplicates("run_id")["status"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in ("diverged", "missing")}
 
 
 def gain_figure(table: pd.DataFrame) -> Figure:
@@ -368,20 +371,10 @@ def lead_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
         for rule, rival in by_rule.items():
             if own is None or not min(runs.runs[[own.place, rival.place]]):
                 continue
-            ends = np.eye(runs.count)[[own.place, rival.place]]
-            lead = runs.contrast(ends[0] - ends[1])
-            low, high = lead.bounds()
-            faults = frame[places.isin([own.place, rival.place])]
-            faults = faults.drop_duplicates("run_id")["status"].value_counts()
-            counts = {name: int(faults.get(name, 0)) for name in ("diverged", "missing")}
-            found = {
-                "mean": float(lead.effect),
-                "low": float(low),
-                "high": float(high),
-                "n": lead.n,
-            }
             about = dict(zip(scope, names, strict=True)) | {"side": own.side, "against": rule}
-            leads.append(about | found | counts)
+            lead = _difference(runs, own.place, rival.place)
+            faults = _faults(frame[places.isin([own.place, rival.place])])
+            leads.append(about | lead | faults)
     return pd.DataFrame(leads).assign(split=rows["split"].iloc[0]) if leads else None
 
 
