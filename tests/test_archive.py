@@ -2,6 +2,7 @@
 images to be judged."""
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -172,7 +173,9 @@ def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
     which = "size=reference" if images == "reference" else f"data={images}"
     words = arguments([f"study={folder.name}", which, f"runs={folder}"])
     with hydra():
-        planned = {entry.run.id for entry in plan(words).planned}
+        wanted = plan(words)
+        before = [plan(shlex.split(each)) for each in wanted.after]  # what it follows from
+    planned = {entry.run.id for each in (wanted, *before) for entry in each.planned}
     found = read_archive(folder)
     assert set(found) <= planned
     assert {row["config"]["data"]["path"] for row in found.values()} == {None}
