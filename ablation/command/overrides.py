@@ -57,7 +57,8 @@ def arguments(words: Sequence[str]) -> list[str]:
         follow += OF_SMALL_IMAGES if _small_images(given) else OF_OTHER_IMAGES
     sized = given.get("size", "small") != "small"  # such a size has images, baseline and recipe
     chosen = given.keys() | ({"data", "baseline", "recipe"} if sized else set())
-    chosen |= _settled_by(given.get("study", ""))
+    if follow:
+        chosen |= _settled_by(given.get("study", ""))
     for group, choice in follow:
         if group not in chosen:
             implied.append(f"{group}={choice}")

@@ -53,12 +53,17 @@ class Store:
 
 def stores(needed: Iterable[tuple[Planned, Survey]], cache: Path) -> list[Store]:
     """What the runs of a plan read, each decoded data set once."""
-    found: dict[Path, Store] = {}
+    surveys: dict[Data, Survey] = {}
+    largest: dict[Data, int] = {}
     for entry, survey in needed:
         data = entry.run.data
+        surveys[data] = survey
+        largest[data] = max(largest.get(data, 0), entry.run.network.pixels)
+    found: dict[Path, Store] = {}
+    for data, survey in surveys.items():
         folder = place(data, cache)
         before = found.get(folder)
-        pixels = max(entry.run.network.pixels, before.pixels if before else 0)
+        pixels = max(largest[data], before.pixels if before else 0)
         decoded = counts(folder)
         images = sum(decoded.values()) if decoded else _images(data, survey)
         grown = data.side > survey.data.side

@@ -85,11 +85,9 @@ class Streamed:
         rows, boxes = wanted
         stored = np.load(self.file, mmap_mode="r")
         chosen = self.rows[rows.numpy()]
-        if self.view is None:
-            return resize(stored, chosen, self.side, self.detail), self.labels[rows]
-        if not boxes.shape[1]:
-            boxes = centred(len(rows), self.view)
-        return cut(stored, chosen, boxes, self.side, self.detail), self.labels[rows]
+        if boxes.shape[1]:
+            return cut(stored, chosen, boxes, self.side, self.detail), self.labels[rows]
+        return seen(stored, chosen, self.side, self.detail, self.view), self.labels[rows]
 
     def to(self, device: torch.device) -> "Streamed":
         """The same, whose batches go to another device."""
@@ -197,6 +195,16 @@ def resize(
         batch = torch.from_numpy(native[rows[start : start + chunk]])
         out[start : start + chunk] = _scaled(_scaled(batch, detail) if detail else batch, pixels)
     return out
+
+
+def seen(
+    stored: np.ndarray, rows: np.ndarray, pixels: int, detail: int | None, view: float | None
+) -> Tensor:
+    """Rows of (N, side, side, 3) as they are measured, uint8 (len(rows), pixels, pixels, 3): resized as a
+    whole, or the centre crop of this share of a side."""
+    if view is None:
+        return resize(stored, rows, pixels, detail)
+    return cut(stored, rows, centred(len(rows), view), pixels, detail)
 
 
 def centred(count: int, view: float) -> Tensor:

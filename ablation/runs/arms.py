@@ -235,8 +235,7 @@ def _started(entries: Sequence[Planned]) -> str:
         return f"all networks start from {source}{drawn}; {seeds}"
     shares: dict[str, list[float]] = {}
     for entry, init in zip(entries, inits, strict=True):
-        name = "baseline" if entry.arm.label == "baseline" else entry.arm.name
-        shares.setdefault(name, []).append(init.share)
+        shares.setdefault(entry.rule, []).append(init.share)
     told = ", ".join(f"{name} {_range(found)}" for name, found in shares.items())
     return (
         f"networks start from {source} with so much of their parameters: {told}; the rest is drawn. They "

@@ -109,6 +109,12 @@ class Recipe:
         return self.crop_from == "stored"
 
     @property
+    def view(self) -> float | None:
+        """Side of the centre crop that is measured, as a share of the stored image's; None where images are
+        resized as a whole."""
+        return self.evaluation_crop if self.from_stored else None
+
+    @property
     def crops(self) -> bool:
         """Whether anything is cut off an image."""
         return self.crop < 1 or self.evaluation_crop < 1

@@ -55,8 +55,9 @@ def run_of(row: Mapping[str, Any]) -> Run:
     """The run that a record's values are of; raises KeyError, TypeError or ValueError where they are of
     none."""
     config = row["config"]
+    network = config["network"]
     return Run(
-        _network(config["network"]),
+        network_of(network) if "stages" in network else Own(**network),
         Recipe(**config["recipe"]),
         Data(**config["data"]),
         row["seed"],
@@ -64,11 +65,9 @@ def run_of(row: Mapping[str, Any]) -> Run:
     )
 
 
-def _network(values: Mapping[str, Any]) -> Network | Own:
-    """Numbers as they were written: in an id 2 is not 2.0."""
-    if "stages" not in values:
-        return Own(**values)
-    stages = tuple(
-        Stage(**{**stage, "fixed": tuple(stage.get("fixed", ()))}) for stage in values["stages"]
-    )
-    return Network(**{**values, "stages": stages, "fixed": tuple(values.get("fixed", ()))})
+def network_of(values: Mapping[str, Any]) -> Network:
+    """The network among values as JSON has them, beside which others may stand; raises KeyError, TypeError or
+    ValueError where there is none."""
+    stages = tuple(build(Stage, row) for row in values["stages"])
+    names = [field.name for field in dataclasses.fields(Network) if field.name in values]
+    return build(Network, {name: values[name] for name in names} | {"stages": stages})

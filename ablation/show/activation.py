@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ablation.images.batches import normalise
 from ablation.images.cache import choose, decoded
-from ablation.images.splits import Images, centred, cut, resize
+from ablation.images.splits import Images, seen
 from ablation.runs.arms import Planned
 from ablation.runs.checks import first_line
 from ablation.runs.config import Data, Execution, Recipe
@@ -62,12 +62,8 @@ def examples(data: Data, cache: Path, pixels: int, recipe: Recipe, count: int = 
         ]
     )
     stored = np.load(folder / f"{source}.npy", mmap_mode="r")
-    if recipe.from_stored:
-        boxes = centred(len(first), recipe.evaluation_crop)
-        seen = cut(stored, first, boxes, pixels, data.detail)
-    else:
-        seen = resize(stored, first, pixels, data.detail)
-    return Images(seen, torch.from_numpy(labels[first]))
+    shown = seen(stored, first, pixels, data.detail, recipe.view)
+    return Images(shown, torch.from_numpy(labels[first]))
 
 
 def maps_of(planned: Planned, execution: Execution) -> Maps | None:

@@ -19,6 +19,7 @@ from ablation.runs.arms import Planned, names_a_rule, starts
 from ablation.runs.config import Run
 from ablation.runs.records import kept_weights
 from ablation.show.results import Results
+from ablation.show.tables import stage_row
 from ablation.show.words import listed
 from ablation.theory.cost import cost
 from ablation.theory.own import Own
@@ -260,17 +261,7 @@ def stages(entry: Planned) -> str:
     if isinstance(network, Own):
         call = f"depth={network.depth:g}, width={network.width:g}, pixels={network.pixels}"
         return f"{head}\n{network.factory}({call}, classes={network.classes})"
-    table = [
-        {
-            "operator": stage.operator,
-            "expand": f"{stage.expand:g}",
-            "kernel": stage.kernel,
-            "stride": stage.stride,
-            "channels": stage.channels,
-            "layers": stage.layers,
-        }
-        for stage in network.stages
-    ]
+    table = [stage_row(stage) for stage in network.stages]
     ends = f"stem {network.stem} channels" + (f", head {network.head}" if network.head else "")
     return f"{head}\n{tabulate(table, headers='keys', disable_numparse=True)}\n{ends}"
 

@@ -62,7 +62,7 @@ def answer(findings: Sequence[Finding], claim: str = "") -> str:
         finding.verdict for finding in own if finding not in named and not finding.members
     )
     counts = [f"{rest[verdict]} {verdict}" for verdict in VERDICTS if rest[verdict]]
-    further = f"of {rest.total()} further comparison{'' if rest.total() == 1 else 's'}"
+    further = f"of {counted(rest.total(), 'further comparison')}"
     others = [f"{further} {', '.join(counts)}"] if counts else []
     return f"{'; '.join([said, *others])}."
 
@@ -253,7 +253,7 @@ def too_small(results: Results) -> tuple[str, str]:
         return "", ""
     seeds = sorted({entry.run.seed for entry in results.wanted.planned})
     needed = _seeds(_on(tested, results.wanted.claim) or tested, len(seeds))
-    has = f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}"
+    has = counted(len(seeds), "seed")
     if math.isinf(needed):
         return (
             f"{has} tell nothing apart here, and {MOST_SEEDS} would not either: effects are too small",

@@ -73,8 +73,7 @@ def expected_found(table: pd.DataFrame) -> list[str]:
     found = []
     for statement, own in outcomes.groupby(table["statement"], sort=False):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in own.value_counts().items())
-        many = f"{len(own)} comparison{'' if len(own) == 1 else 's'}"
-        found.append(f"{statement} {many}: {counts}.")
+        found.append(f"{statement} {counted(len(own), 'comparison')}: {counts}.")
     return found
 
 

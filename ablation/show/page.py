@@ -19,6 +19,7 @@ from ablation.judge.expected import tally
 from ablation.judge.questions import MOST_ANGLE
 from ablation.judge.verdicts import MARGIN, VERDICTS
 from ablation.runs.arms import starts
+from ablation.runs.checks import counted
 from ablation.runs.config import Data, Recipe
 from ablation.show import audit_page
 from ablation.show.advice import at_largest
@@ -193,7 +194,7 @@ def about(results: Results) -> list[str]:
         f"{len(results.done)} of {len(runs)} runs",
         f"baseline {several(entry.baseline for entry in planned)}",
         note(results)[0],
-        f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}",
+        counted(len(seeds), "seed"),
     ]
 
 

@@ -14,6 +14,7 @@ from ablation.judge.power import MOST_SEEDS
 from ablation.judge.verdicts import Finding, between
 from ablation.show.results import Results
 from ablation.show.words import as_csv, as_markdown
+from ablation.theory.blocks import Stage
 from ablation.theory.network import Network
 
 
@@ -55,30 +56,10 @@ def _run_row(row: Mapping[str, Any], accuracies: Mapping[str, str]) -> dict[str,
 
 # Of a run, what its CSV says.
 RUN_COLUMNS = (
-    *(
-        "run_id",
-        "baseline",
-        "setting",
-        "rule",
-        "phi",
-        "cost",
-        "label",
-        "depth",
-        "width",
-        "resolution",
-    ),
-    *(
-        "pixels",
-        "macs",
-        "params",
-        "activations",
-        "seed",
-        "status",
-        "split",
-        "accuracy",
-        "val_accuracy",
-    ),
-    *("train_accuracy", "seconds", "images_per_second", "peak_memory", "device"),
+    *("run_id", "baseline", "setting", "rule", "phi", "cost", "label"),
+    *("depth", "width", "resolution", "pixels", "macs", "params", "activations"),
+    *("seed", "status", "split", "accuracy", "val_accuracy", "train_accuracy"),
+    *("seconds", "images_per_second", "peak_memory", "device"),
 )
 
 
@@ -112,10 +93,7 @@ def stage_rows(network: Network) -> list[dict[str, str]]:
         "stride": network.stem_stride,
     }
     rows = [stem | {"channels": network.stem, "layers": 1}]
-    for stage in network.stages:
-        sizes = {"expand": f"{stage.expand:g}", "kernel": stage.kernel, "stride": stage.stride}
-        counts = {"channels": stage.channels, "layers": stage.layers}
-        rows.append({"operator": stage.operator} | sizes | counts)
+    rows += map(stage_row, network.stages)
     if network.head:
         rows.append(
             {"operator": "conv1x1, pool, classifier", "channels": network.head, "layers": 1}
@@ -125,6 +103,13 @@ def stage_rows(network: Network) -> list[dict[str, str]]:
         {"stage": str(place)} | {name: str(row.get(name, "")) for name in names}
         for place, row in enumerate(rows, 1)
     ]
+
+
+def stage_row(stage: Stage) -> dict[str, Any]:
+    """One stage in the columns of the paper's Table 1."""
+    sizes = {"expand": f"{stage.expand:g}", "kernel": stage.kernel, "stride": stage.stride}
+    counts = {"channels": stage.channels, "layers": stage.layers}
+    return {"operator": stage.operator} | sizes | counts
 
 
 def results_rows(results: Results) -> list[dict[str, object]]:

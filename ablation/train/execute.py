@@ -129,10 +129,8 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     with _memory_in_words(run):
         room = image_room(execution, place.device)
         beside = readers(execution)
-        view = run.recipe.evaluation_crop if run.recipe.from_stored else None
-        splits = load(
-            run.data, run.network.pixels, execution.cache, run.evaluate, room, beside, view
-        )
+        where = run.data, run.network.pixels, execution.cache
+        splits = load(*where, run.evaluate, room, beside, run.recipe.view)
     check_digest(run.data, splits.digest, execution.runs)
     config = {
         "network": dataclasses.asdict(run.network),

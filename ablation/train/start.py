@@ -14,9 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ablation.runs.checks import build
 from ablation.runs.config import Init
-from ablation.theory.blocks import Stage
+from ablation.runs.trained import network_of
 from ablation.theory.naming import Naming
 from ablation.theory.network import Network
 from ablation.theory.own import Own
@@ -220,9 +219,7 @@ def _network_beside(path: Path) -> Network | None:
         about = json.loads((path.parent / name).read_text("utf-8"))
         for key in (*inside, "network"):
             about = about[key]
-        values = {each.name: about[each.name] for each in fields(Network) if each.name in about}
-        stages = tuple(build(Stage, row) for row in values["stages"])
-        return build(Network, values | {"stages": stages})
+        return network_of(about)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
