@@ -72,9 +72,10 @@ def single_figure(table: pd.DataFrame) -> Figure:
     down, across = (len(parts), len(present)) if len(present) > 1 else (1, len(parts))
     figure = Figure(figsize=(max(3.9 * across + 0.6, 6.5), 3.7 * down + 1.1), layout="constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False)
+    drawn = []
     for ax, ((title, part), rule) in zip(axes.flat, itertools.product(parts, present), strict=True):
         rows = part[part["rule"] == rule]
-        printed(ax, FIGURE_3[rule], rows, look(rule)[1])
+        drawn.append(printed(ax, FIGURE_3[rule], rows, look(rule)[1]))
         curve(ax, rows, rule)
         for row in rows.itertuples():
             annotate(ax, row, f"{SINGLE[rule]}={getattr(row, rule):.3g}")
@@ -83,12 +84,8 @@ def single_figure(table: pd.DataFrame) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel(accuracy_label(table))
     accuracy_range(list(axes.flat), table)
-    return headed(
-        figure,
-        "Scaling one dimension of the baseline",
-        table,
-        "grey: the paper's Figure 3 (ImageNet), its baseline on ours",
-    )
+    grey = ["grey: the paper's Figure 3 (ImageNet), its baseline on ours"] if any(drawn) else []
+    return headed(figure, "Scaling one dimension of the baseline", table, *grey)
 
 
 def single_found(table: pd.DataFrame) -> list[str]:
@@ -213,13 +210,14 @@ def balance_figure(table: pd.DataFrame) -> Figure:
     figure, axes = row_of_panels(len(parts))
     settings = sorted(set(zip(table["depth"], table["resolution"], strict=True)))
     looks = [("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "s"), ("#000000", "D"), *SPARE]
+    drawn = []
     for ax, (title, part) in zip(axes, parts, strict=True):
         for (depth, resolution), (colour, marker) in zip(settings, looks, strict=False):
             rows = part[(part["depth"] == depth) & (part["resolution"] == resolution)].sort_values(
                 "macs"
             )
             if line := FIGURE_4.get((round(depth, 1), round(resolution, 1))):
-                printed(ax, line, part, marker, FIGURE_4[1, 1])
+                drawn.append(printed(ax, line, part, marker, FIGURE_4[1, 1]))
             ax.plot(rows["macs"], percent(rows["mean"]), color=colour, linewidth=1.6)
             bars(ax, rows["macs"], rows, colour, marker, label=f"d={depth:.3g}, r={resolution:.3g}")
         ax.set_title(title)
@@ -227,7 +225,7 @@ def balance_figure(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel(accuracy_label(table))
     accuracy_range(axes, table)
     widths = f"{table['width'].min():.3g} to {table['width'].max():.3g}"
-    key(axes[-1], f"depth, resolution\n(w = {widths})", paper=True)
+    key(axes[-1], f"depth, resolution\n(w = {widths})", paper=any(drawn))
     return headed(figure, "Scaling width under other depths and resolutions", table)
 
 
@@ -258,17 +256,18 @@ def compound_figure(table: pd.DataFrame) -> Figure:
     """All rules on one logarithmic axis of cost, one panel for each baseline or setting."""
     parts, rules = panels(table), rules_of(table)
     figure, axes = row_of_panels(len(parts))
+    drawn = []
     for ax, (title, part) in zip(axes, parts, strict=True):
         for rule in rules:
             rows = part[part["rule"] == rule]
             if rule in FIGURE_8:
-                printed(ax, FIGURE_8[rule], rows, look(rule)[1])
+                drawn.append(printed(ax, FIGURE_8[rule], rows, look(rule)[1]))
             curve(ax, rows, rule, label=rule, others=rules)
         ax.set_title(title)
         cost_axis(ax, part["macs"], FLOPS)
     axes[0].set_ylabel(accuracy_label(table))
     accuracy_range(axes, table)
-    key(axes[-1], "rule", paper=bool(set(rules) & set(FIGURE_8)))
+    key(axes[-1], "rule", paper=any(drawn))
     return headed(figure, "Which way to spend FLOPs", table)
 
 

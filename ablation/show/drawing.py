@@ -50,7 +50,11 @@ PALETTE = {
     "wr": ("#56B4E9", ">"),
     "dWr": ("#7F7F7F", "P"),
 }
-SPARE = [("#332288", "*"), ("#999933", "h"), ("#44AA99", "p"), ("#AA4499", "d")]
+# As many as a check of the star has neighbours; Tol's muted and light colours.
+SPARE = [
+    *[("#332288", "*"), ("#999933", "h"), ("#44AA99", "p"), ("#AA4499", "d")],
+    *[("#661100", "8"), ("#6699CC", ">"), ("#DDCC77", "H"), ("#AA4466", "<")],
+]
 # A label that a curve may cross.
 BEHIND = {
     "facecolor": "white",
@@ -155,12 +159,13 @@ def bars(
 
 def printed(
     ax: Axes, line: Line, rows: pd.DataFrame, marker: str, reference: Line | None = None
-) -> None:
-    """The paper's points of one line in grey, where they lie on ours (see `moved`)."""
+) -> bool:
+    """The paper's points of one line in grey, where they lie on ours (see `moved`); whether they do."""
     x, y = moved(line, rows, reference)
     if x:
         dashed = {"color": GREY, "marker": marker, "markersize": 4, "linestyle": "--"}
         ax.plot(x, y, linewidth=1, zorder=1, **dashed)
+    return bool(x)
 
 
 def moved(

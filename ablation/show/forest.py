@@ -45,6 +45,7 @@ PARTS = {
     "compute": {"color": "#56B4E9"},
     "pixels": {"color": "#009E73"},
 }
+STEP = 0.34  # how wide one of them is drawn
 PART_NAMES = {
     "compute": "by the compute alone\n(enlarged images)",
     "pixels": "by the pixels\n(finer images)",
@@ -83,7 +84,7 @@ def decomposition_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def decomposition_figure(table: pd.DataFrame) -> Figure:
-    """A column for each cost, of two parts: what enlarged images gain, and what the pixels add."""
+    """Two steps for each cost: what enlarged images gain, and from there what the pixels add."""
     steps = table["subject"].str.extract(r"by (?P<part>\w+) (?P<at>.*)")
     table = table.assign(**{name: steps[name] for name in ("part", "at")})
     costs = list(dict.fromkeys(zip(table["baseline"], table["at"], strict=True)))
@@ -114,15 +115,16 @@ def decomposition_figure(table: pd.DataFrame) -> Figure:
 
 
 def _decomposed(ax: Axes, x: int, start: float, row: Any) -> None:
-    """One part of a column with its effect and its interval, which is drawn at its end."""
-    end = start + row.effect
-    ax.bar(x, row.effect, bottom=start, width=0.55, **PARTS[row.part])
+    """One step with its effect and its interval, which is drawn at its end; side by side, so that one against
+    the other hides neither."""
+    end, place = start + row.effect, x + list(PARTS).index(row.part) * STEP - STEP / 2
+    ax.bar(place, row.effect, bottom=start, width=STEP, **PARTS[row.part])
     if row.low == row.low:
-        side = x + (0.12 if row.part == "pixels" else -0.12)
         reach = [[row.effect - row.low], [row.high - row.effect]]
-        ax.errorbar(side, end, yerr=reach, color="black", capsize=3.5, elinewidth=1.3)
+        ax.errorbar(place + STEP / 4, end, yerr=reach, color="black", capsize=3.5, elinewidth=1.3)
+    middle = (place - STEP / 6, (start + end) / 2)
     said = f"{row.effect:+.1f}"
-    ax.annotate(said, (x, (start + end) / 2), ha="center", va="center", fontsize=10, bbox=BEHIND)
+    ax.annotate(said, middle, ha="center", va="center", fontsize=10, bbox=BEHIND)
 
 
 def decomposition_found(table: pd.DataFrame) -> list[str]:
