@@ -34,9 +34,9 @@ from ablation.judge.verdicts import (
 from ablation.report import report
 from ablation.show import page as pages
 from ablation.show.answer import answer, too_small
-from ablation.show.chart import chart, printed
+from ablation.show.chart import SHAPES, chart, printed
 from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, single_found
-from ablation.show.drawing import LAST
+from ablation.show.drawing import LAST, PALETTE, SPARE
 from ablation.show.forest import FOREST
 from ablation.show.page import PAPER, brief, home, in_order, undiverged
 from ablation.show.results import Results, commands, needed
@@ -590,6 +590,12 @@ def test_the_chart_compiles_and_holds_every_mean_with_its_seeds(results: Results
     measured = chart(results.frame, results.summary.assign(step_seconds=0.1, step_bytes=np.nan))
     [cost] = [param for param in measured["params"] if param["name"] == "cost"]
     assert cost["bind"]["options"] == ["macs", "activations", "params", "step_seconds"]
+
+
+def test_every_look_of_a_figure_has_its_shape_in_the_chart() -> None:
+    looks = [*PALETTE.values(), *SPARE]
+    assert {marker for _, marker in looks} <= set(SHAPES)
+    assert len(set(looks)) == len(looks)
 
 
 def test_a_page_without_the_chart_is_light_and_says_how_to_have_it(tmp_path: Path) -> None:
