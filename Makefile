@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 THREE := phi=0,1,2 seed=0,1,2
 # Studies with a target of their own; ARGS adds overrides, as in: make figure8 ARGS=cost=nominal
-STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate baseline-pixels negative-control controls
+STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star star-check grid-search transfer pairs resolution-control schedule learning-rate baseline-pixels marginal-gains negative-control controls
 ARGS :=
 STUDY ?= quick
 
@@ -18,7 +18,7 @@ THREE_FIGURES := figure3=figure3 figure4=balance figure8=figure8
 # Of the reference study (size=reference): its steps, in order, each complete before the next; the folder of Imagenette-96; and the seconds
 # after which training stops, to go on with the same command (0: not before it is done). SET is a choice of data= instead, with results of its own.
 REFERENCE = size=reference $(if $(SET),data=$(SET)) results=results/$(or $(SET),reference) $(ARGS)
-STEPS := recipe figure8 baseline-pixels grid-search transfer balance pairs resolution-control learning-rate
+STEPS := recipe figure8 baseline-pixels grid-search transfer marginal-gains balance pairs resolution-control learning-rate
 SET ?=
 DATA ?=
 SLICE ?= 0

@@ -27,8 +27,10 @@ from ablation.show.embedding import NARROW, NIGHT, contrast, dark, folded, slim,
 from ablation.show.forest import DECOMPOSITION, OUTCOMES
 from ablation.show.kinds import KINDS
 from ablation.show.learning import LEARNING
+from ablation.show.searches import SEARCHES
 from ablation.theory.baselines import MICRO
 from ablation.theory.scaling import RULES
+from tests.test_findings import several
 from tests.test_run_identity import RECIPE, some_record
 
 EXAMPLES, BY_KIND = KINDS
@@ -235,6 +237,23 @@ def styled(text: str) -> tuple[dict[str, str], dict[str, str]]:
     return dict(re.findall(r"\.(s\d+)\{([^}]*)\}", day)), dict(
         re.findall(r"\.(s\d+)\{([^}]*)\}", night)
     )
+
+
+def test_leads_found_are_drawn_against_leads_foretold() -> None:
+    """Where dimensions gain as foretold, compound's lead is 3 points more than that."""
+    rows = several()
+    [foretold] = [drawing for drawing in SEARCHES if drawing.name == "foretold"]
+    shown = foretold.tabulate(rows, foretold.select(summary(rows)))
+    assert list(shown["baseline"]) == ["mini", "midi", "micro"] and set(shown["at"]) == {"at 4x"}
+    assert list(shown["against"])[:2] == ["resolution", "resolution"]
+    assert (shown["mean"] - shown["foretold"]).to_numpy() == pytest.approx(0.03, abs=0.004)
+    assert (shown["foretold_low"] < shown["foretold"]).all()
+    with style():
+        [ax] = foretold.draw(shown).axes
+    assert ax.get_title() == "at 4x the baseline's FLOPs"
+    assert foretold.found(shown)[0].startswith("mini at 4x: over resolution, which gains most")
+    for fewer in (rows[rows["baseline"] == "mini"], rows[rows["phi"] < 2]):
+        assert foretold.select(summary(fewer)) is None
 
 
 def test_a_figure_of_a_page_has_the_same_marks_in_fewer_bytes() -> None:

@@ -2,6 +2,7 @@
 are."""
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,9 +33,9 @@ from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.drawing import style
 from ablation.show.forest import forest_figure
 from ablation.show.tables import tables
-from ablation.theory.baselines import MINI
+from ablation.theory.baselines import BASELINES, MINI
 from ablation.theory.cost import cost
-from ablation.theory.scaling import RULES, Coefficients, Rule
+from ablation.theory.scaling import DIMENSIONS, RULES, Coefficients, Rule, direction
 from tests.test_run_identity import DATA, RECIPE, some_record
 
 Truth = Callable[[Planned], float]
@@ -795,3 +796,47 @@ def test_what_a_study_expects_is_held_against_what_was_found() -> None:
     )
     assert tally(found) == "" and "expected" not in tables(found)
     assert "more: found" in tables(held)
+
+
+def several(bonus: float = 0.03) -> pd.DataFrame:
+    """Three baselines in which each dimension gains so much in every doubling of counted MACs that is its
+    share; beyond twice the cost compound adds a bonus to that."""
+    gains = {"mini": (0.01, 0.01, 0.05), "midi": (0.01, 0.01, 0.03), "micro": (0.02, 0.02, 0.02)}
+    planned = [
+        entry for name in gains for entry in expand(BASELINES[name], arms(), RECIPE, DATA, range(4))
+    ]
+
+    def law(entry: Planned) -> float:
+        row = entry.row()
+        growth = direction(Coefficients(*(row[name] for name in DIMENSIONS)))
+        doublings = math.log2(row["macs"] / cost(BASELINES[entry.baseline].network).macs)
+        own = sum(map(operator.mul, growth, gains[entry.baseline])) / (sum(growth) or 1)
+        beyond = entry.arm.name == "compound" and (entry.arm.phi or 0) > 1
+        return 0.4 + doublings * own + bonus * beyond
+
+    on_validation = measure(planned, law, seed=4)["accuracy"]
+    return measure(planned, law).assign(val_accuracy=on_validation)
+
+
+def test_gains_at_baselines_foretell_who_wins_where_that_is_the_truth() -> None:
+    found = judge(several())
+    told = {
+        (each.baseline, each.subject): each.verdict for each in found if each.claim == "foretold"
+    }
+    for baseline, winner in (("mini", "resolution"), ("micro", "compound")):
+        assert told[baseline, f"{winner} against all of them at 4x"] == SUPPORTED
+    slope = one(found, "foretold", "leads found against leads foretold at 4x")
+    assert slope.verdict == SUPPORTED and slope.effect == pytest.approx(1, abs=0.15)
+    assert slope.unit == "points per point"
+    otherwise = [each for each in judge(several(bonus=0.2)) if each.baseline == "mini"]
+    wins = one(otherwise, "foretold", "resolution against compound at 4x")
+    assert wins.verdict == CONTRADICTED
+
+
+def test_what_gains_foretell_is_asked_of_several_baselines_on_validation_images_alone() -> None:
+    rows = several()
+    assert "foretold" not in {each.claim for each in judge(rows[rows["baseline"] == "mini"])}
+    shuffled = rows.assign(val_accuracy=0.5)
+    told = {each.subject for each in judge(shuffled) if each.claim == "foretold"}
+    assert any("compound against all of them" in subject for subject in told)
+    assert not any(subject.startswith("resolution") for subject in told)

@@ -352,7 +352,8 @@ FRAMES = {
     "star": lambda name: star_frame(),
 }
 # Those of several baselines and of several recipes have frames of their own in tests/test_drawings.py.
-DRAWN = [each for each in (*COMPARISONS, *SEARCHES) if each.name not in ("lead", "ranking")]
+OWN = ("lead", "ranking", "foretold")
+DRAWN = [each for each in (*COMPARISONS, *SEARCHES) if each.name not in OWN]
 
 
 @pytest.mark.parametrize("drawing", DRAWN, ids=lambda drawing: drawing.name)

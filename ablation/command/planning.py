@@ -52,12 +52,13 @@ SIZES = ("reference", "paper")  # of a study, besides the small one that its fil
 ANSWERS = (
     *("improves", "diminishing", "balance", "compound", "sustained", "pairs", "transfer"),
     *("optimum", "control", "baselines", "pixels", "recipe", "settings", "learning", "chance"),
-    *("grid", "star"),
+    *("foretold", "grid", "star"),
 )
 # Figures that a study's page can open with: names of drawings (ablation.show), and the maps of activation.
 FIGURES = (
     *("single", "gain", "balance", "compound", "lead", "axes", "settings", "kinds", "learning"),
-    *("ranking", "grid", "star", "expected", "decomposition", "findings", "activation"),
+    *("ranking", "grid", "star", "expected", "decomposition", "foretold", "findings"),
+    "activation",
 )
 # What a study can say of a finding beforehand: the sign of its effect, and which findings are meant.
 EXPECTATION = ("sign", "claim", "subject", "baseline", "setting", "cost")

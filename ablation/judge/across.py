@@ -4,11 +4,20 @@ FLOPs cost, of which the paper claims nothing."""
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ablation.judge.claims import CLAIMS, COMPOUND, IMPROVES, Claim, rivals
+from ablation.judge.claims import (
+    CLAIMS,
+    COMPOUND,
+    FORETOLD,
+    IMPROVES,
+    Claim,
+    first_gains,
+    rivals,
+)
+from ablation.judge.contrasts import Estimate, Floats
 from ablation.judge.questions import Asked, Entrant, Known, Quantity, Question, Scope
 from ablation.judge.verdicts import (
     MARGIN,
@@ -18,11 +27,13 @@ from ablation.judge.verdicts import (
     Finding,
     Head,
     all_together,
+    answer,
     asked_at,
     held_together,
     judged,
 )
 from ablation.runs.checks import counted
+from ablation.theory.scaling import DIMENSIONS, Coefficients, direction
 
 EVERYWHERE = "The same holds for every baseline: MobileNets and ResNet too (section 5.1, Table 3)."
 ELSEWHERE = "What holds in one setting holds in another: the paper trains each network in one (section 5.2)."
@@ -61,6 +72,109 @@ def baselines(
             differ = list(_changes(claim, list(asked), told, "baseline"))
             across += judged(differ, claim.unit, False, margin)
     return across
+
+
+# ---------------------------------------------------------------- what gains at the baseline foretell
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much compound leads the dimension that gains most at the baseline, at one cost. foretold: from
+    what each dimension gains there, on validation images; found: by the networks of that cost."""
+
+    scope: Scope
+    arm: Entrant
+    against: str
+    foretold: Quantity
+    found: Quantity
+
+    @property
+    def x(self) -> Estimate:
+        """What is foretold, in points."""
+        return self.scope.validation.contrast(self.foretold.weights)
+
+    @property
+    def y(self) -> Estimate:
+        """What is found, in points."""
+        return self.scope.sample.contrast(self.found.weights)
+
+
+def leads(scope: Scope) -> list[Lead]:
+    """Compound's leads beyond the cost at which gains were measured.
+
+    Foretold to first order: each dimension gains as much in every doubling of its own cost as in the first,
+    and compound shares its doublings among them.
+    """
+    gains = first_gains(scope)
+    if not gains:
+        return []
+    values = {rule: gain.value(scope.validation) for rule, gain in gains.items()}
+    best = max(values, key=values.__getitem__)
+    base = next(arm for arm in scope.arms if arm.label == "baseline")
+    found = []
+    for arm in scope.points("compound", scope.points(best)[0].phi):
+        for rival in rivals(scope, arm, [best]):
+            own, other = (_gained(gains, each, base) for each in (arm, rival))
+            lead = scope.gain(rival, arm, "found")
+            found.append(Lead(scope, arm, best, Quantity("foretold", own - other), lead))
+    return found
+
+
+def _gained(gains: Mapping[str, Quantity], arm: Entrant, base: Entrant) -> Floats:
+    """What a network's doublings of counted MACs gain, each dimension having its share of them."""
+    growth = direction(Coefficients(arm.depth, arm.width, arm.resolution))
+    shares = np.array(growth) / sum(growth)
+    of_each = np.array([gains[rule].weights for rule in DIMENSIONS])
+    return math.log2(arm.macs / base.macs) * (shares @ of_each)
+
+
+def foretold(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
+    """Of several baselines, whether what dimensions gain at each tells which rule wins beyond, and how leads
+    grow with those foretold."""
+    found: list[Finding] = []
+    for setting, cost in dict.fromkeys((scope.setting, scope.cost) for scope in parts):
+        own = [scope for scope in parts if (scope.setting, scope.cost) == (setting, cost)]
+        known = {scope: told for scope in own if (told := leads(scope))}
+        if len(known) > 1:
+            for scope in known:
+                found += answer(FORETOLD, scope, margin)
+            found += _slopes(list(itertools.chain(*known.values())), setting, cost)
+    return found
+
+
+def _slopes(known: Sequence[Lead], setting: str, cost: str) -> list[Finding]:
+    """At each cost that three baselines reach, how many points of lead are found for each foretold."""
+    by_cost: dict[str, list[Lead]] = {}
+    for lead in known:
+        by_cost.setdefault(lead.scope.at(lead.arm), []).append(lead)
+    found = []
+    for at, own in by_cost.items():
+        if len(own) > 2:
+            subject = f"leads found against leads foretold {at}"
+            names = ", ".join(lead.scope.baseline for lead in own)
+            head = Head("foretold", FORETOLD.statement, names, setting, cost, subject)
+            arms = [arm for lead in own for arm in lead.scope.arms]
+            case = Case(head, replace(own[0].scope, arms=arms), _slope(own, subject))
+            found += judged([case], "points per point", True, margin=0.0)
+    return found
+
+
+def _slope(own: Sequence[Lead], subject: str) -> Question:
+    """The least-squares slope of what is found on what is foretold."""
+    x = np.array([float(lead.x.effect) for lead in own])
+    distances = x - x.mean()
+    shares = distances / np.square(distances).sum()
+    weights = sum(share * lead.found.weights for share, lead in zip(shares, own, strict=True))
+    return Question(
+        subject,
+        Quantity("slope", weights),
+        Quantity("no relation", np.zeros_like(weights)),
+        "foretold leads are taken as they are: their own errors make the slope flatter",
+        directed=False,
+    )
+
+
+# ---------------------------------------------------------------- pixels and compute
 
 
 def pixels(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ablation.judge.contrasts import Floats
+from ablation.judge.contrasts import Floats, least
 from ablation.judge.questions import Asked, Entrant, Quantity, Question, Scope, macs_of
 from ablation.theory.matching import TOLERANCE
 from ablation.theory.scaling import SINGLE
@@ -198,6 +198,41 @@ def optimum(scope: Scope) -> Asked:
     return _ahead(scope, "optimum", scope.rules)
 
 
+def first_gains(scope: Scope) -> dict[str, Quantity]:
+    """By dimension what the first network that scales it alone gains over the baseline, per doubling of
+    counted MACs; of all three or of none, at equal cost."""
+    base = next((arm for arm in scope.arms if arm.label == "baseline"), None)
+    first = {rule: points[0] for rule in SINGLE if (points := scope.points(rule))}
+    arms = list(first.values())
+    if not base or len(first) < len(SINGLE) or not all(_equal_cost(arms[0], arm) for arm in arms):
+        return {}
+    return {
+        rule: scope.gain(base, arm, f"{rule} gains", math.log2(arm.macs / base.macs))
+        for rule, arm in first.items()
+    }
+
+
+def gains_most(scope: Scope) -> str:
+    """The dimension that is told, on validation images, to gain more than each other one at the baseline; ""
+    where none is."""
+    gains = first_gains(scope)
+    for rule, own in gains.items():
+        others = [gain for name, gain in gains.items() if name != rule]
+        leads = [scope.validation.contrast(own.weights - gain.weights) for gain in others]
+        _, low, _ = least(leads)
+        if low > 0:
+            return rule
+    return ""
+
+
+def foretold(scope: Scope) -> Asked:
+    """The rule that gains at the baseline foretell, against the others beyond the cost of these gains."""
+    if not first_gains(scope):
+        return Asked([])
+    first = min(scope.points(rule)[0].phi for rule in SINGLE)
+    return _ahead(scope, gains_most(scope) or "compound", [*SINGLE, "compound"], beyond=first)
+
+
 def control(scope: Scope) -> Asked:
     """The first rule against those that build its networks under other names and with other seeds."""
     leader = next(iter(scope.rules), "")
@@ -354,6 +389,13 @@ DIMINISHING = Claim(
     diminishing,
     "points per doubling",
     scales=True,
+)
+# Asked of several baselines only (ablation.judge.across).
+FORETOLD = Claim(
+    "foretold",
+    "The dimension that is told to gain most at the baseline wins beyond; where none is, compound does (a "
+    "law of this project, not of the paper).",
+    foretold,
 )
 CLAIMS = (
     IMPROVES,

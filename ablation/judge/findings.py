@@ -10,6 +10,7 @@ from ablation.judge.across import (
     baselines,
     chance,
     costs,
+    foretold,
     learning,
     marked,
     pixels,
@@ -59,6 +60,7 @@ def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
         for scope in parts:
             found += answer(claim, scope, margin)
     across = [*baselines(parts, found, margin), *pixels(parts, margin), *recipes(parts, margin)]
+    across += foretold(parts, margin)
     others = [*costs(parts), *settings(parts, found, margin), *chance(parts, margin)]
     return [*found, *across, *others, *longer.values()]
 

@@ -168,7 +168,8 @@ class Asked:
 @dataclass(frozen=True, eq=False)
 class Scope:
     """The arms of one baseline in one setting and at one kind of cost, and the sample of the whole study in
-    points; log_errors: the same as minus the natural logarithm of the error."""
+    points; log_errors: the same as minus the natural logarithm of the error; validation: the accuracies on
+    validation images, in points, which say what is chosen and never what is judged."""
 
     baseline: str
     setting: str
@@ -176,6 +177,7 @@ class Scope:
     arms: Sequence[Entrant]
     sample: Sample
     log_errors: Sample
+    validation: Sample
 
     @property
     def has_runs(self) -> bool:
@@ -219,6 +221,10 @@ def scopes(frame: pd.DataFrame) -> list[Scope]:
     runs, places = sample(frame)
     points = in_points(runs)
     log_errors = in_log_errors(runs)
+    on_validation, _ = sample(
+        frame.assign(accuracy=frame.get("val_accuracy", math.nan), answers=None)
+    )
+    validation = in_points(on_validation)
     parts = []
     for (baseline, setting), rows in _arms(frame, places).groupby(
         ["baseline", "setting"], sort=False
@@ -227,7 +233,9 @@ def scopes(frame: pd.DataFrame) -> list[Scope]:
         chosen = rows[scaled] if scaled.any() else rows
         for cost in chosen["cost"].unique():
             own = rows[~scaled | (rows["cost"] == cost)]
-            parts.append(Scope(baseline, setting, cost, _entrants(own), points, log_errors))
+            parts.append(
+                Scope(baseline, setting, cost, _entrants(own), points, log_errors, validation)
+            )
     return parts
 
 

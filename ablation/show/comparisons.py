@@ -344,9 +344,10 @@ def axes_found(table: pd.DataFrame) -> list[str]:
 
 
 def lead_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
-    """Compound and single dimensions from baselines of several sides; None for a study without them."""
+    """Compound and single dimensions from baselines that differ in their sides; None for a study without
+    them."""
     rows = compound_rows(summary[summary["rule"].isin(["compound", *SINGLE])])
-    if rows is None or _sides(rows).nunique() < 2:
+    if rows is None or not 1 < _sides(rows).nunique() == rows["baseline"].nunique():
         return None
     return rows
 

@@ -1,6 +1,8 @@
-"""Figures of the searches: the map of the grid search and the star fit."""
+"""Figures of the searches, the map of the grid search and the star fit, and of what gains at baselines
+foretell."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,13 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ablation.judge.across import Lead, leads
 from ablation.judge.contrasts import LEVEL
+from ablation.judge.questions import scopes
 from ablation.judge.star import Measured, StarFit, measured, moved
 from ablation.judge.surface import ALONE, ranking
 from ablation.runs.checks import counted
-from ablation.show.drawing import Drawing, accuracy_label, bars, headed, look
-from ablation.show.words import listed, percent
-from ablation.theory.scaling import DIMENSIONS, RULES
+from ablation.show.drawing import (
+    Drawing,
+    accuracy_label,
+    bars,
+    headed,
+    key,
+    look,
+    row_of_panels,
+)
+from ablation.show.words import in_points, listed, percent
+from ablation.theory.scaling import DIMENSIONS, RULES, SINGLE
 
 # ---------------------------------------------------------------- grid search: alpha and beta, gamma solved
 
@@ -305,6 +317,78 @@ def star_found(table: pd.DataFrame) -> list[str]:
     return [f"{text[:1].upper()}{text[1:]}." for text in table.attrs["says"]]
 
 
+# ---------------------------------------------------------------- what gains at baselines foretell
+
+
+def foretold_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
+    """Compound and single dimensions of several baselines at several costs; None for any other study."""
+    chosen = summary[summary["rule"].isin(["compound", *SINGLE]) & (summary["phi"] > 0)]
+    whole = chosen["rule"].nunique() == len(SINGLE) + 1
+    if not whole or min(chosen["baseline"].nunique(), chosen["phi"].nunique()) < 2:
+        return None
+    return chosen.reset_index(drop=True)
+
+
+def foretold_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """By baseline and cost compound's lead over the dimension that gains most at the baseline: what is
+    foretold from these gains (`foretold`, with its 95 % interval), and what is found (`mean`, with its)."""
+    found = [lead for scope in scopes(frame) for lead in leads(scope)]
+    told = [_foretold_row(lead) for lead in found]
+    table = pd.DataFrame(told).assign(split=rows["split"].iloc[0])
+    return table.dropna(subset=["foretold", "mean"]).reset_index(drop=True) if told else None
+
+
+def _foretold_row(lead: Lead) -> dict[str, Any]:
+    (low, high), (found_low, found_high) = lead.x.bounds(), lead.y.bounds()
+    numbers = {"foretold": lead.x.effect, "foretold_low": low, "foretold_high": high}
+    numbers |= {"mean": lead.y.effect, "low": found_low, "high": found_high}
+    scope = lead.scope
+    return {
+        **{"baseline": scope.baseline, "setting": scope.setting, "cost": scope.cost},
+        **{"phi": lead.arm.phi, "at": scope.at(lead.arm), "against": lead.against},
+        **{name: float(number) / 100 for name, number in numbers.items()},
+        **{"n": lead.y.n, "diverged": lead.arm.diverged, "missing": lead.arm.missing},
+    }
+
+
+def foretold_figure(table: pd.DataFrame) -> Figure:
+    """Found against foretold leads, a point for each baseline, a panel for each cost; on the line both are
+    the same."""
+    names = list(dict.fromkeys(table["baseline"]))
+    costs = list(table.groupby("phi"))
+    figure, axes = row_of_panels(len(costs))
+    for ax, (_, part) in zip(axes, costs, strict=True):
+        ax.axhline(0, color="0.3", linewidth=1)
+        ax.axvline(0, color="0.3", linewidth=1)
+        for row in part.itertuples():
+            colour, marker = look(row.baseline, names)
+            own = part.loc[[row.Index]]
+            x = percent(row.foretold)
+            ax.hlines(
+                percent(row.mean),
+                percent(row.foretold_low),
+                percent(row.foretold_high),
+                color=colour,
+            )
+            bars(ax, [x], own, colour, marker, label=f"{row.baseline}, over {row.against}")
+        ends = [percent(part["foretold"].min()), percent(part["foretold"].max())]
+        ax.plot(ends, ends, color="0.7", linewidth=1, linestyle="--", zorder=0)
+        ax.set_title(f"{part['at'].iloc[0]} the baseline's FLOPs")
+        ax.set_xlabel("lead foretold by gains at the baseline (points)")
+    axes[0].set_ylabel("compound's lead found (points)")
+    key(axes[-1], "baseline")
+    return headed(figure, "Do gains at the baseline foretell compound's lead?", table)
+
+
+def foretold_found(table: pd.DataFrame) -> list[str]:
+    """What was foretold of each baseline, and what was found."""
+    return [
+        f"{row.baseline} {row.at}: over {row.against}, which gains most at the baseline, compound's lead is "
+        f"foretold as {percent(row.foretold):+.1f} points and found as {in_points(row)}."
+        for row in table.itertuples()
+    ]
+
+
 # ---------------------------------------------------------------- the figures, in the order of the report
 
 SEARCHES = (
@@ -328,5 +412,16 @@ SEARCHES = (
         draw=star_figure,
         found=star_found,
         place=3,
+    ),
+    Drawing(
+        name="foretold",
+        title="What gains at baselines foretell",
+        says="do gains at twice the cost foretell who wins beyond?",
+        select=foretold_rows,
+        tabulate=foretold_table,
+        draw=foretold_figure,
+        found=foretold_found,
+        place=10,
+        folds=True,
     ),
 )
