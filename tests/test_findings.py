@@ -33,7 +33,7 @@ from ablation.runs.arms import Arm, Planned, expand
 from ablation.show.drawing import style
 from ablation.show.forest import forest_figure
 from ablation.show.tables import tables
-from ablation.theory.baselines import BASELINES, MINI
+from ablation.theory.baselines import BASELINES, MICRO, MINI
 from ablation.theory.cost import cost
 from ablation.theory.scaling import DIMENSIONS, RULES, Coefficients, Rule, direction
 from tests.test_run_identity import DATA, RECIPE, some_record
@@ -840,3 +840,39 @@ def test_what_gains_foretell_is_asked_of_several_baselines_on_validation_images_
     told = {each.subject for each in judge(shuffled) if each.claim == "foretold"}
     assert any("compound against all of them" in subject for subject in told)
     assert not any(subject.startswith("resolution") for subject in told)
+
+
+def seen_from(more: Mapping[int, float], rules: Sequence[str] = FOUR) -> pd.DataFrame:
+    """A baseline from several sides, where compound leads every dimension by so much."""
+    planned = [
+        entry
+        for side in more
+        for entry in expand(MICRO.at(side), arms(rules), RECIPE, DATA, range(4))
+    ]
+
+    def law(entry: Planned) -> float:
+        side = entry.origin.network.pixels
+        doublings = math.log2(cost(entry.run.network).macs / cost(MICRO.network).macs)
+        return (
+            0.4
+            + 0.05 * doublings
+            + more[side] * (entry.arm.name == "compound" and (entry.arm.phi or 0) > 0)
+        )
+
+    return measure(planned, law)
+
+
+def test_a_lead_that_grows_with_the_baselines_side_is_told_at_each_cost() -> None:
+    found = judge(seen_from({16: -0.02, 20: 0.0, 28: 0.03}))
+    told = {each.subject: each for each in found if each.claim == "lead"}
+    assert set(told) == {
+        f"compound's lead over {rule} from 28 px instead of 16 px at {times}x"
+        for rule in FOUR[:3]
+        for times in (2, 4)
+    }
+    assert {each.verdict for each in told.values()} == {SUPPORTED}
+    assert [each.effect for each in told.values()] == pytest.approx([5] * 6, abs=0.6)
+    assert {each.baseline for each in told.values()} == {"micro at 28 px against micro at 16 px"}
+    falling = judge(seen_from({16: 0.03, 28: -0.02}, rules=("depth", "compound")))
+    assert set(verdicts(falling, "lead").values()) == {CONTRADICTED}
+    assert not verdicts(judge(seen_from({16: 0.03})), "lead")

@@ -119,7 +119,7 @@ def test_fresh_seeds_are_trained_too_and_none_of_them_suggested_the_question() -
 def test_every_study_says_what_answers_it() -> None:
     """By a key that something answers to; another one is refused."""
     asked = {claim.key for claim in CLAIMS}
-    across = {"baselines", "pixels", "recipe", "settings", "learning", "chance"}
+    across = {"baselines", "pixels", "recipe", "settings", "learning", "chance", "lead"}
     figures = {drawing.name for drawing in SEARCHES}
     assert set(ANSWERS) == asked | across | figures
     for name in studies():

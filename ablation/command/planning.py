@@ -52,7 +52,7 @@ SIZES = ("reference", "paper")  # of a study, besides the small one that its fil
 ANSWERS = (
     *("improves", "diminishing", "balance", "compound", "sustained", "pairs", "transfer"),
     *("optimum", "control", "baselines", "pixels", "recipe", "settings", "learning", "chance"),
-    *("foretold", "grid", "star"),
+    *("lead", "foretold", "grid", "star"),
 )
 # Figures that a study's page can open with: names of drawings (ablation.show), and the maps of activation.
 FIGURES = (

@@ -33,7 +33,7 @@ from ablation.judge.verdicts import (
     judged,
 )
 from ablation.runs.checks import counted
-from ablation.theory.scaling import DIMENSIONS, Coefficients, direction
+from ablation.theory.scaling import DIMENSIONS, SINGLE, Coefficients, direction
 
 EVERYWHERE = "The same holds for every baseline: MobileNets and ResNet too (section 5.1, Table 3)."
 ELSEWHERE = "What holds in one setting holds in another: the paper trains each network in one (section 5.2)."
@@ -43,6 +43,10 @@ FINER = (
 LEARNED = "A network has learned what it can: twice the epochs add nothing (a check of the recipe)."
 GUESSED = "Negative control: of shuffled labels nothing can be learned, and every network stays at chance."
 CHOSEN = "The recipe as it is serves the baseline best (chosen here, on validation images)."
+SEES = (
+    "Compound's lead over a single dimension is larger from a baseline that sees more pixels (a "
+    "prediction of this project)."
+)
 DIFFER = "Networks of equal FLOPs differ in other costs (a measurement; section 3.3 takes FLOPs for cost)."
 
 
@@ -110,11 +114,11 @@ def leads(scope: Scope) -> list[Lead]:
         return []
     values = {rule: gain.value(scope.validation) for rule, gain in gains.items()}
     best = max(values, key=values.__getitem__)
-    base = next(arm for arm in scope.arms if arm.label == "baseline")
+    assert scope.base
     found = []
     for arm in scope.points("compound", scope.points(best)[0].phi):
         for rival in rivals(scope, arm, [best]):
-            own, other = (_gained(gains, each, base) for each in (arm, rival))
+            own, other = (_gained(gains, each, scope.base) for each in (arm, rival))
             lead = scope.gain(rival, arm, "found")
             found.append(Lead(scope, arm, best, Quantity("foretold", own - other), lead))
     return found
@@ -174,6 +178,60 @@ def _slope(own: Sequence[Lead], subject: str) -> Question:
     )
 
 
+# ---------------------------------------------------------------- one baseline on images of several sides
+
+
+def sides(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
+    """Of one baseline from several input sides, how much larger compound's lead over each single dimension is
+    from the largest that reaches a cost than from the smallest; the largest cost of each first."""
+    families: dict[tuple[str, ...], list[Scope]] = {}
+    for scope in parts:
+        if base := scope.base:
+            family = (scope.setting, scope.cost, base.depths, base.widths)
+            families.setdefault(family, []).append(scope)
+    found: list[Finding] = []
+    for own in families.values():
+        smallest, *larger = sorted(own, key=_side)
+        cases, chains = [], []
+        for rule in SINGLE:
+            asked = list(_by_side(smallest, larger, rule))
+            chains.append(range(len(cases) + len(asked) - 1, len(cases) - 1, -1))
+            cases += asked
+        found += judged(cases, "points", True, margin, [chain for chain in chains if chain])
+    return found
+
+
+def _side(scope: Scope) -> int:
+    """Input side in pixels of a scope's baseline."""
+    assert scope.base
+    return scope.base.pixels
+
+
+def _by_side(smallest: Scope, larger: Sequence[Scope], rule: str) -> Iterator[Case]:
+    """At each cost the lead from the largest side against that from the smallest, in order of cost."""
+    leads_of = {scope: _leads_over(scope, rule) for scope in (smallest, *larger)}
+    for at, lead in leads_of[smallest].items():
+        reach = [scope for scope in larger if at in leads_of[scope]]
+        if reach:
+            largest = reach[-1]
+            pixels_of = f"{_side(largest)} px instead of {_side(smallest)} px"
+            subject = f"compound's lead over {rule} from {pixels_of} {at}"
+            between = f"{largest.baseline} against {smallest.baseline}"
+            head = Head("lead", SEES, between, smallest.setting, smallest.cost, subject)
+            both = replace(largest, arms=[*largest.arms, *smallest.arms])
+            yield Case(head, both, Question(subject, leads_of[largest][at], lead))
+
+
+def _leads_over(scope: Scope, rule: str) -> dict[str, Quantity]:
+    """Compound's lead over a rule at each cost, by that cost in words."""
+    met = {arm: rivals(scope, arm, [rule]) for arm in scope.points("compound")}
+    return {
+        scope.at(arm): scope.gain(rival, arm, f"from {_side(scope)} px")
+        for arm, others in met.items()
+        for rival in others
+    }
+
+
 # ---------------------------------------------------------------- pixels and compute
 
 
@@ -201,11 +259,10 @@ def _enlarged(scope: Scope) -> bool:
 def _by_pixels(native: Scope, enlarged: Scope) -> Iterator[Case]:
     """The two parts of what each resolution gains, the smallest first."""
     own = {arm.label: arm for arm in native.points("resolution")}
-    base = next((arm for arm in native.arms if arm.label == "baseline"), None)
     for arm in enlarged.points("resolution"):
-        if base and arm.label in own:
+        if native.base and arm.label in own:
             steps = [
-                native.mean(base, "baseline"),
+                native.mean(native.base, "baseline"),
                 enlarged.mean(arm, f"{arm.pixels} px, {enlarged.setting}"),
                 native.mean(own[arm.label], f"{arm.pixels} px, {native.setting}"),
             ]

@@ -201,7 +201,7 @@ def optimum(scope: Scope) -> Asked:
 def first_gains(scope: Scope) -> dict[str, Quantity]:
     """By dimension what the first network that scales it alone gains over the baseline, per doubling of
     counted MACs; of all three or of none, at equal cost."""
-    base = next((arm for arm in scope.arms if arm.label == "baseline"), None)
+    base = scope.base
     first = {rule: points[0] for rule in SINGLE if (points := scope.points(rule))}
     arms = list(first.values())
     if not base or len(first) < len(SINGLE) or not all(_equal_cost(arms[0], arm) for arm in arms):

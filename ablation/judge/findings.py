@@ -16,6 +16,7 @@ from ablation.judge.across import (
     pixels,
     recipes,
     settings,
+    sides,
 )
 from ablation.judge.claims import CLAIMS
 from ablation.judge.questions import scopes
@@ -60,7 +61,7 @@ def _all_of(frame: pd.DataFrame, margin: float) -> list[Finding]:
         for scope in parts:
             found += answer(claim, scope, margin)
     across = [*baselines(parts, found, margin), *pixels(parts, margin), *recipes(parts, margin)]
-    across += foretold(parts, margin)
+    across += [*sides(parts, margin), *foretold(parts, margin)]
     others = [*costs(parts), *settings(parts, found, margin), *chance(parts, margin)]
     return [*found, *across, *others, *longer.values()]
 

@@ -7,6 +7,7 @@ Accuracies are in points, hundredths.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -179,6 +180,11 @@ class Scope:
     log_errors: Sample
     validation: Sample
 
+    @cached_property
+    def base(self) -> Entrant | None:
+        """The baseline; None where the study leaves it out."""
+        return next((arm for arm in self.arms if arm.label == "baseline"), None)
+
     @property
     def has_runs(self) -> bool:
         """Whether any of its networks has one."""
@@ -206,7 +212,7 @@ class Scope:
     def at(self, arm: Entrant) -> str:
         """The cost of an arm in multiples of the baseline's: as promised where matched, else as counted; in
         MACs for want of a baseline."""
-        base = next((other.macs for other in self.arms if other.label == "baseline"), math.nan)
+        base = self.base.macs if self.base else math.nan
         times = arm.budget if arm.cost == "matched" else arm.macs / base
         return f"at {arm.macs:.3g} MACs" if math.isnan(times) else f"at {times:.3g}x"
 

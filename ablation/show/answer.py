@@ -35,6 +35,7 @@ ALONE = re.compile(r"(?P<one>.+?)(?: at (?P<times>[\d.]+)x)?")
 GAINS = {
     "improves": ("{name} gains {amount}", "{name} loses {amount}"),
     "diminishing": ("the gain of {name} falls by {amount}", "the gain of {name} rises by {amount}"),
+    "lead": ("{name} is larger by {amount}", "{name} is smaller by {amount}"),
     "pixels": ("{amount} are gained {name}", "{amount} are lost {name}"),
 }
 # What verdicts that say nothing of an effect come to.
