@@ -557,7 +557,6 @@ COMPARISONS = (
         select=compound_rows,
         draw=axes_figure,
         found=axes_found,
-        folds=True,
         listed=False,  # its rows are those of the comparison above
     ),
     Drawing(
