@@ -30,6 +30,7 @@ from ablation.judge.verdicts import (
 )
 from ablation.runs.answers import packed, unpacked
 from ablation.runs.arms import Arm, Planned, expand
+from ablation.show.answer import answer
 from ablation.show.drawing import style
 from ablation.show.forest import forest_figure
 from ablation.show.tables import tables
@@ -828,6 +829,11 @@ def test_gains_at_baselines_foretell_who_wins_where_that_is_the_truth() -> None:
     slope = one(found, "foretold", "leads found against leads foretold at 4x")
     assert slope.verdict == SUPPORTED and slope.effect == pytest.approx(1, abs=0.15)
     assert slope.unit == "points per point"
+    said = answer(found, "foretold")
+    assert said.startswith(
+        "of 3 baselines the rule that gains foretell wins in 2 and does not in 1"
+    )
+    assert "a point of lead foretold is 1.0" in said
     otherwise = [each for each in judge(several(bonus=0.2)) if each.baseline == "mini"]
     wins = one(otherwise, "foretold", "resolution against compound at 4x")
     assert wins.verdict == CONTRADICTED

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from ablation.command.overrides import key_of
 from ablation.judge.power import MOST_SEEDS
 from ablation.judge.verdicts import (
+    CONTRADICTED,
     EQUIVALENT,
     INCONCLUSIVE,
     MARGIN,
@@ -58,7 +59,9 @@ def answer(findings: Sequence[Finding], claim: str = "") -> str:
     own = _on(findings, claim)
     if not own:
         return ""
-    named, said = _compared(own) or _gains(own) or _leads(own, findings) or _listed(own)
+    named, said = (
+        _foretold(own) or _compared(own) or _gains(own) or _leads(own, findings) or _listed(own)
+    )
     rest = Counter(
         finding.verdict for finding in own if finding not in named and not finding.members
     )
@@ -216,6 +219,37 @@ def _differing(findings: Sequence[Finding]) -> str:
     """How many of some differences are told: `none of 9`."""
     told = sum(finding.verdict in TOLD for finding in findings)
     return f"{told or 'none'} of {counted(len(findings), 'comparison')}"
+
+
+# ---------------------------------------------------------------- what gains at baselines foretell
+
+
+def _foretold(own: Sequence[Finding]) -> tuple[list[Finding], str] | None:
+    """Of how many baselines the rule that wins is the one foretold, and how leads go with those foretold;
+    None for other claims."""
+    at, chosen = _at_largest_of_each(own)
+    if own[0].claim != "foretold" or not chosen:
+        return None
+    verdicts = Counter(finding.verdict for finding in chosen)
+    wins, fails = verdicts[SUPPORTED], verdicts[CONTRADICTED]
+    untold = len(chosen) - wins - fails
+    parts = [f"wins in {wins or 'none'}", *([f"does not in {fails}"] if fails else [])]
+    parts += [f"is not told in {untold}"] if untold else []
+    said = f"of {counted(len(chosen), 'baseline')} the rule that gains foretell {listed(parts)}{at}"
+    slopes = [finding for finding in own if "points per point" in finding.unit]
+    told = [
+        f"a point of lead foretold is {finding.effect:.2f} ({finding.low:.2f} to {finding.high:.2f}) found"
+        for finding in slopes[-1:]
+    ]
+    return [*chosen, *slopes[-1:]], "; ".join([said, *told])
+
+
+def _at_largest_of_each(own: Sequence[Finding]) -> tuple[str, list[Finding]]:
+    """Of each baseline the comparison with all others at its largest cost; and that cost, where it is one."""
+    largest = {finding.baseline: finding for finding in own if finding.members}
+    costs = {finding.subject.rpartition(" at ")[2] for finding in largest.values()}
+    at = f" at {costs.pop().removesuffix('x')} times the FLOPs" if len(costs) == 1 else ""
+    return at, [*largest.values()]
 
 
 # ---------------------------------------------------------------- other findings
