@@ -27,6 +27,7 @@ PRELOAD = [
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.sdk._logs.export",
     "psutil",
+    "requests",
 ]
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
