@@ -4,22 +4,26 @@ broken."""
 import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from ablation.images import shapes
+from ablation.images import resized, shapes
+from ablation.images import splits as images_splits
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
-from ablation.images.cache import check_digest, decoded
+from ablation.images.cache import check_digest, choose, decoded
 from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.images.pixels import square
-from ablation.images.splits import Images, Streamed, load, resize
+from ablation.images.splits import Images, Splits, Streamed, load, resize
 from ablation.images.survey import survey
 from ablation.runs import config
 from ablation.runs.config import Data, Recipe
+from ablation.train.processes import together
 from tests.conftest import TINY
 from tests.test_faults import command
 
@@ -125,6 +129,88 @@ def test_a_second_load_reads_the_cache(cache: Path, monkeypatch: pytest.MonkeyPa
     load(SHAPES, 32, cache)
     monkeypatch.setattr(shapes, "render", lambda *args: pytest.fail("rendered again"))
     load(SHAPES, 40, cache)
+
+
+def pixels_of(splits: Splits) -> list[Tensor]:
+    parts = (splits.train, splits.validation, splits.evaluation)
+    return [part.pixels for part in parts if isinstance(part, Images)]
+
+
+@pytest.fixture
+def own_cache(cache: Path, tmp_path: Path) -> Path:
+    """A cache that nobody else reads, with the decoded sets of the shared one."""
+    for folder in cache.iterdir():
+        if folder.is_dir() and not folder.name.startswith("index"):
+            shutil.copytree(
+                folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("resized")
+            )
+    return tmp_path
+
+
+def resized_files(cache: Path, data: Data = SHAPES) -> list[Path]:
+    return sorted(resized.place(decoded(data, cache)).glob("*.npy"))
+
+
+def test_images_are_resized_once_and_then_mapped(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(SHAPES, 32, own_cache)
+    assert [file.name.split("-")[:2] for file in resized_files(own_cache)] == [
+        ["evaluation", "32px"],
+        ["train", "32px"],
+        ["train", "32px"],
+    ]
+    folder = decoded(SHAPES, own_cache)
+    native, rows = np.load(folder / "train.npy"), choose(SHAPES, folder)["train"][1]
+    assert torch.equal(first.train.pixels, resize(native, rows, 32))
+    monkeypatch.setattr(images_splits, "seen", lambda *args: pytest.fail("resized again"))
+    for ours, theirs in zip(pixels_of(load(SHAPES, 32, own_cache)), pixels_of(first), strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(pytest.fail.Exception):
+        load(dataclasses.replace(SHAPES, train_size=90), 32, own_cache)  # other images
+    with pytest.raises(pytest.fail.Exception):
+        load(dataclasses.replace(SHAPES, detail=16), 32, own_cache)  # seen in another way
+
+
+def test_images_at_the_stored_side_are_not_written_twice(own_cache: Path) -> None:
+    load(SHAPES, 96, own_cache)
+    assert resized_files(own_cache) == []
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_resized_images_that_are_damaged_are_made_again(own_cache: Path, cut: bool) -> None:
+    before = [part.clone() for part in pixels_of(load(SHAPES, 32, own_cache))]
+    names = resized_files(own_cache)
+    for file in names:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content[:-7] if cut else content)
+    after = pixels_of(load(SHAPES, 32, own_cache))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(after, before, strict=True))
+    assert resized_files(own_cache) == names
+
+
+def test_without_room_for_resized_images_each_run_resizes_its_own(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = pixels_of(load(SHAPES, 32, own_cache))
+    monkeypatch.setattr(resized, "SHARE", 2**60)
+    for ours, theirs in zip(pixels_of(load(SHAPES, 40, own_cache)), there, strict=True):
+        assert ours.shape == (len(theirs), 40, 40, 3)
+    monkeypatch.setattr(resized, "FileLock", lambda path: (_ for _ in ()).throw(OSError("read")))
+    assert pixels_of(load(SHAPES, 28, own_cache))[0].shape[1] == 28
+    assert {file.name.split("-")[1] for file in resized_files(own_cache)} == {"32px"}
+
+
+def test_processes_that_want_the_same_side_at_once_resize_it_once(own_cache: Path) -> None:
+    found = together(_load_in_a_process, [(own_cache,)] * 3)
+    assert len(set(found)) == 1
+    assert len(resized_files(own_cache)) == 3
+    assert not list(resized.place(decoded(SHAPES, own_cache)).glob(".*"))
+
+
+def _load_in_a_process(cache: Path) -> bytes:
+    return b"".join(part.numpy().tobytes() for part in pixels_of(load(SHAPES, 36, cache)))
 
 
 def test_sizes_that_the_source_lacks_are_refused(cache: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablation.images.cache import counts, place
 from ablation.images.embedded import embedded
+from ablation.images.resized import place as smaller
 from ablation.images.survey import Survey
 from ablation.runs.arms import Planned
 from ablation.runs.config import Data
@@ -46,7 +47,9 @@ class Store:
             return f"to store: {self.data.name} at {side}{why}, {each}"
         takes = f"{self.images:,} images at {side}{why}, {in_words(self.images * self.each)}"
         if self.there:
-            return f"stored: {takes}, in {self.folder}"
+            resized = sum(file.stat().st_size for file in smaller(self.folder).glob("*.npy"))
+            beside = f", and {in_words(resized)} resized from them" if resized else ""
+            return f"stored: {takes}{beside}, in {self.folder}"
         free = in_words(room(self.folder.parent))
         return f"to store: {takes}, in {self.folder.parent}, where {free} are free"
 

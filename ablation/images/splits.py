@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 import torch.nn.functional as F
+import xxhash
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ablation.images.cache import choose, decoded, images_of
+from ablation.images.resized import kept
 from ablation.runs.answers import images_key
-from ablation.runs.config import Data
+from ablation.runs.config import Data, digest
 
 CPU = torch.device("cpu")
 
@@ -89,6 +92,11 @@ class Streamed:
             return cut(stored, chosen, boxes, self.side, self.detail), self.labels[rows]
         return seen(stored, chosen, self.side, self.detail, self.view), self.labels[rows]
 
+    @property
+    def stored_side(self) -> int:
+        """Of the decoded images, in pixels."""
+        return np.load(self.file, mmap_mode="r").shape[1]
+
     def to(self, device: torch.device) -> "Streamed":
         """The same, whose batches go to another device."""
         return replace(self, device=device)
@@ -155,8 +163,8 @@ def load(
         for name, rows in choose(data, folder).items()
         if name != "evaluation" or evaluate
     }
-    kept = [name for name in chosen if view is None or name != "train"]
-    held = 3 * pixels**2 * sum(len(chosen[name][1]) for name in kept) <= room
+    whole = [name for name in chosen if view is None or name != "train"]
+    held = 3 * pixels**2 * sum(len(chosen[name][1]) for name in whole) <= room
     splits: dict[str, Images | Streamed] = {}
     for name, (source, rows) in chosen.items():
         stored = Streamed(
@@ -168,14 +176,26 @@ def load(
             readers,
             view=view,
         )
-        every = torch.arange(len(rows)), torch.empty(len(rows), 0)
-        splits[name] = Images(*stored[every]) if held and name in kept else stored
+        splits[name] = in_memory(stored) if held and name in whole else stored
     about = json.loads((folder / "about.json").read_text())
     measured = [name for name in chosen if name != "train"]
     keys = {name: images_key(about["digest"], chosen[name][1]) for name in measured}
     evaluation = splits.get("evaluation")
     told = images_of(data, about)
     return Splits(splits["train"], splits["validation"], evaluation, about["digest"], keys, told)
+
+
+def in_memory(split: Streamed) -> Images:
+    """All of a split at once: resized here, or by whoever asked for the same before."""
+    every = torch.arange(len(split)), torch.empty(len(split), 0)
+    seen_as = {"detail": split.detail, "view": split.view}
+    if split.side == split.stored_side and not any(seen_as.values()):
+        return Images(*split[every])
+    rows = xxhash.xxh3_128_hexdigest(np.ascontiguousarray(split.rows))
+    alike = digest({"rows": rows, **seen_as, "by": [torch.__version__, PIL.__version__]})
+    name = f"{split.file.stem}-{split.side}px-{alike}"
+    pixels = kept(split.file.parent, name, lambda: split[every][0].numpy())
+    return Images(torch.from_numpy(pixels), split.labels)
 
 
 def _labels(data: Data, folder: Path, source: str, rows: np.ndarray) -> Tensor:

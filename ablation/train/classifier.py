@@ -1,7 +1,6 @@
 """How a network is trained: a LightningModule around it, its optimizer and schedule, averaged weights, and
 the final measurement."""
 
-import itertools
 import math
 import signal
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ AT_ONCE = {
     "cpu": 125,
     "cuda": 500,
 }
+# A tensor: its module's parameters or buffers, and its name among them.
+Held = tuple[dict[str, Any], str]
 
 
 class Classifier(pl.LightningModule):
@@ -85,6 +86,7 @@ class Averaging(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__()
         self.decay = decay
+        self.held: list[tuple[Held, Held]] = []  # of the averages, of what is averaged
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any
@@ -95,7 +97,9 @@ class Averaging(WeightAveraging):
     @torch.no_grad()
     def update(self, net: nn.Module, count: int) -> None:
         """Take in the weights after one more step; count: of steps before it."""
-        pairs = list(zip(_tensors(self.network), _tensors(net), strict=True))
+        if not self.held:
+            self.held = list(zip(_held(self.network), _held(net), strict=True))
+        pairs = [(ours[name], theirs[name]) for (ours, name), (theirs, _) in self.held]
         kept, current = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
         torch._foreach_lerp_(
             kept, current, 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0
@@ -111,8 +115,16 @@ class Averaging(WeightAveraging):
         return self._average_model.module.net
 
 
-def _tensors(net: nn.Module) -> Iterator[Tensor]:
-    return itertools.chain(net.parameters(), net.buffers())
+def _held(net: nn.Module) -> Iterator[Held]:
+    """Where each parameter and buffer is held, once: a walk through all modules takes longer than averaging
+    them, and a module may put another tensor in the place of its buffer."""
+    known: set[int] = set()
+    for module in net.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and id(tensor) not in known:
+                    known.add(id(tensor))
+                    yield tensors, name
 
 
 def synchronised(net: nn.Module, device: torch.device) -> nn.Module:

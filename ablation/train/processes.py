@@ -21,7 +21,13 @@ PRELOAD = [
     "ablation.train.execute",
     "wandb",
     "wandb.sdk.launch",
+    "wandb.sdk.launch.inputs.internal",
     "wandb.analytics.opentelemetry",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.sdk._logs.export",
+    "psutil",
+    "requests",
 ]
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
