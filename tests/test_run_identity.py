@@ -94,6 +94,10 @@ def test_upsampling_is_refused_with_the_number() -> None:
         ({"flip": 1}, "recipe.flip=1: expected true or false"),
         ({"ema": float("nan")}, "recipe.ema=nan"),
         ({"warmup_epochs": 7}, "shorter than recipe.epochs=3"),
+        (
+            {"accumulate": 3},
+            "recipe.accumulate=3: recipe.batch_size=8 does not split into equal parts",
+        ),
         ({"colour": 1}, "recipe.colour: no such setting"),
     ],
 )

@@ -19,8 +19,9 @@ class Batches:
     """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on
     the device.
 
-    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of
-    `ranks` processes that train one network together, each takes its part of every batch.
+    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped.
+    Where a recipe accumulates, each of the parts of a batch comes by itself. Of `ranks` processes that train
+    one network together, each takes its share of what is seen at once.
     """
 
     def __init__(
@@ -37,26 +38,27 @@ class Batches:
                 f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; "
                 "take a smaller batch"
             )
-        if recipe.batch_size % ranks:
-            raise ValueError(
-                f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; "
-                "take another number"
-            )
+        check_split(recipe, ranks)
         self.images = images
         self.margin = round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
     def __len__(self) -> int:
+        return self.steps * self.recipe.accumulate
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
         return len(self.images) // self.recipe.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch())
-        count = len(self) * self.recipe.batch_size
+        count = self.steps * self.recipe.batch_size
         order = torch.randperm(len(self.images), generator=draw)[:count]
         shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
         boxes = self._boxes(count, draw)
-        own = self.recipe.batch_size // self.ranks
+        own = self.recipe.part // self.ranks
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
         cut = boxes[mine] if self.recipe.from_stored else None  # by whoever reads the stored images
         after = torch.empty(count, 0) if self.recipe.from_stored else boxes
@@ -79,6 +81,16 @@ class Batches:
         if self.recipe.crop < 1:
             return random_boxes(count, self.recipe.crop, draw)
         return centred(count, 1.0) if self.recipe.from_stored else torch.empty(count, 0)
+
+
+def check_split(recipe: Recipe, devices: int) -> None:
+    """Raises ValueError where so many devices cannot share equally what a network sees at once."""
+    if recipe.part % devices:
+        parts = f" in parts of {recipe.part}" if recipe.accumulate > 1 else ""
+        raise ValueError(
+            f"devices={devices}: recipe.batch_size={recipe.batch_size}{parts} does not split into equal "
+            "parts; take another number"
+        )
 
 
 def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:

@@ -30,21 +30,22 @@ class Recipe:
     """How a network is trained; the same for every arm of a study.
 
     epochs, batch_size: passes over the training images; images a step (the last, partial batch of an epoch is
-    dropped). optimizer: sgd (Nesterov momentum), rmsprop (TensorFlow's, as in the released code) or adamw.
-    learning_rate: its peak. schedule: cosine to 0, or exponential (x decay_rate every decay_epochs,
-    staircase), after warmup_epochs of linear warm-up. weight_decay: on weights only, never on norms and
-    biases. clip: largest gradient norm, 0 for none. label_smoothing, dropout (before the classifier),
-    drop_path (stochastic depth of the last block, growing linearly from 0). ema: decay of the averaged
-    weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
-    zero_init: start the last norm of every branch that is added to its own input at zero, so that a deep
-    network starts shallow (Goyal et al. 2017; a branch beside a projection starts at one, since projection
-    alone sees one pixel of four). norm_momentum: weight of the newest batch in the running batch-norm
-    statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
-    the input side. crop: least area of a random resized crop, 1 for none. crop_from: what crops are cut from,
-    the image `shrunk` to the network's side, or as it is `stored`, to be resized once. evaluation_crop: side
-    of the centre crop that is evaluated, as a share of the stored image's. precision: fp32, or bf16 autocast.
-    channels_last: memory format. validate_every: epochs between looks at the validation images; the final
-    epoch is always measured.
+    dropped). accumulate: equal parts in which the network sees a batch, one after the other, before a step is
+    taken with the mean of their gradients; batch norm sees one part at a time. optimizer: sgd (Nesterov
+    momentum), rmsprop (TensorFlow's, as in the released code) or adamw. learning_rate: its peak. schedule:
+    cosine to 0, or exponential (x decay_rate every decay_epochs, staircase), after warmup_epochs of linear
+    warm-up. weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for
+    none. label_smoothing, dropout (before the classifier), drop_path (stochastic depth of the last block,
+    growing linearly from 0). ema: decay of the averaged weights and batch-norm statistics that are evaluated,
+    warmed up as (1 + n) / (10 + n); 0 for none. zero_init: start the last norm of every branch that is added
+    to its own input at zero, so that a deep network starts shallow (Goyal et al. 2017; a branch beside a
+    projection starts at one, since projection alone sees one pixel of four). norm_momentum: weight of the
+    newest batch in the running batch-norm statistics (PyTorch's convention). flip: mirror at random. shift:
+    largest random shift as a fraction of the input side. crop: least area of a random resized crop, 1 for
+    none. crop_from: what crops are cut from, the image `shrunk` to the network's side, or as it is `stored`,
+    to be resized once. evaluation_crop: side of the centre crop that is evaluated, as a share of the stored
+    image's. precision: fp32, or bf16 autocast. channels_last: memory format. validate_every: epochs between
+    looks at the validation images; the final epoch is always measured.
     """
 
     epochs: int
@@ -72,12 +73,13 @@ class Recipe:
     validate_every: int = 2
     crop_from: str = "shrunk"
     evaluation_crop: float = 1.0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         one_of("recipe.optimizer", self.optimizer, ("sgd", "rmsprop", "adamw"))
         one_of("recipe.schedule", self.schedule, ("cosine", "exponential"))
         one_of("recipe.precision", self.precision, ("fp32", "bf16"))
-        for name in ("epochs", "batch_size", "validate_every"):
+        for name in ("epochs", "batch_size", "validate_every", "accumulate"):
             within(f"recipe.{name}", getattr(self, name), 1, 1e6)
         for name in ("learning_rate", "decay_epochs"):
             if not getattr(self, name) > 0:
@@ -102,6 +104,16 @@ class Recipe:
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be as long as or shorter than "
                 f"recipe.epochs={self.epochs}"
             )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"recipe.accumulate={self.accumulate}: recipe.batch_size={self.batch_size} does not split "
+                "into equal parts; take a divisor of it"
+            )
+
+    @property
+    def part(self) -> int:
+        """Images that the network sees at once, on all devices together."""
+        return self.batch_size // self.accumulate
 
     @property
     def from_stored(self) -> bool:

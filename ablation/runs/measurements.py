@@ -60,9 +60,9 @@ class Measurement:
 
 def step_key(run: Run) -> str:
     """A hash of what a step of this run costs: its network, and what its recipe does in a step."""
-    return digest(
-        {"network": content(run.network)} | {name: getattr(run.recipe, name) for name in STEP}
-    )
+    done = {name: getattr(run.recipe, name) for name in STEP}
+    parts = {"accumulate": run.recipe.accumulate} if run.recipe.accumulate > 1 else {}
+    return digest({"network": content(run.network)} | done | parts)
 
 
 def measurements_path(runs: Path, device: str, threads: int) -> Path:

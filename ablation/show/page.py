@@ -356,7 +356,7 @@ def trained(results: Results) -> dict[str, str]:
     return {
         "images": several(_images(results, run.data) for run in runs),
         "epochs": f"{several(f'{run.recipe.epochs:,}' for run in runs)}, in batches of"
-        f" {several(run.recipe.batch_size for run in runs)}",
+        f" {several(_batch(run.recipe) for run in runs)}",
         "augmentation": several(_augmented(run.recipe) for run in runs),
         "optimizer": several(_optimized(run.recipe) for run in runs),
         "reported": "the last epoch, on "
@@ -389,6 +389,11 @@ def _answered(results: Results, split: str) -> int:
 
 
 SPLITS = {"train": "to train", "validation": "for validation", "evaluation": "to evaluate"}
+
+
+def _batch(recipe: Recipe) -> str:
+    """How many images a step takes, and how many at once."""
+    return f"{recipe.batch_size}{f', {recipe.part} at once' if recipe.accumulate > 1 else ''}"
 
 
 def _augmented(recipe: Recipe) -> str:

@@ -87,10 +87,16 @@ class Averaging(WeightAveraging):
         self.decay = decay
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
     ) -> None:
         """Lightning's own asks the device for the number of steps, three times a step."""
-        self.update(module.net, trainer.global_step - 1)
+        if (index + 1) % trainer.accumulate_grad_batches == 0:
+            self.update(module.net, trainer.global_step - 1)
 
     @torch.no_grad()
     def update(self, net: nn.Module, count: int) -> None:
