@@ -11,6 +11,7 @@ import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,13 +44,13 @@ def execution(tmp_path: Path, cache: Path) -> Execution:
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("beside", [{}, {"accumulate": 2, "mixup": 0.8, "cutmix": 1.0}])
 def test_two_processes_train_what_one_does(
-    accumulate: int, execution: Execution, tmp_path: Path
+    beside: dict[str, Any], execution: Execution, tmp_path: Path
 ) -> None:
     """Same order, augmentation, batch-norm statistics, clipping and averages; sums are rounded in another
     order, so within tolerance."""
-    entry = planned(dataclasses.replace(ALIKE, accumulate=accumulate))
+    entry = planned(dataclasses.replace(ALIKE, **beside))
     split = dataclasses.replace(execution, runs=tmp_path / "split", devices=2)
     one, two = execute(entry, execution), execute(entry, split)
     assert (one.devices, two.devices) == (1, 2)

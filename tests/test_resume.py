@@ -41,6 +41,11 @@ HARD = dataclasses.replace(
     momentum=0.9,
     validate_every=2,
 )
+# What else a run may do.
+BESIDE: dict[str, dict[str, Any]] = {
+    "rmsprop": {"accumulate": 2},
+    "adamw": {"crop": 1.0, "randaugment": 2, "magnitude": 9, "mixup": 0.8, "cutmix": 1.0},
+}
 Start = Callable[[Planned, Execution], BaseProcess]
 
 
@@ -96,8 +101,9 @@ def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
 ) -> None:
     """SIGKILL after so many epochs, at a random moment of the next: record and averaged weights are the same
     to the last bit."""
-    parts = 2 if optimizer == "rmsprop" else 1
-    recipe = dataclasses.replace(HARD, optimizer=optimizer, learning_rate=0.01, accumulate=parts)
+    recipe = dataclasses.replace(
+        HARD, optimizer=optimizer, learning_rate=0.01, **BESIDE.get(optimizer, {})
+    )
     entry = planned(recipe)
     undisturbed = dataclasses.replace(execution, runs=tmp_path / "undisturbed")
     execute(entry, undisturbed)

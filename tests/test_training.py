@@ -251,8 +251,17 @@ def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     "ignore:.*multi-threaded:DeprecationWarning"
 )  # of Python 3.12 where readers start
 def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_path: Path) -> None:
-    """Dropout too: reading ahead takes no random number from it."""
-    recipe = dataclasses.replace(RECIPE, dropout=0.2, drop_path=0.2, shift=0.1)
+    """Dropout, too: reading ahead takes no random number from it; RandAugment and mixing act on both."""
+    recipe = dataclasses.replace(
+        RECIPE,
+        dropout=0.2,
+        drop_path=0.2,
+        shift=0.1,
+        randaugment=2,
+        magnitude=9,
+        mixup=0.8,
+        cutmix=1,
+    )
     held, streamed = (
         execute(
             planned(recipe),

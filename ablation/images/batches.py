@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ablation.images.augment import augmented, draw_mixes, draw_operations, mixed
 from ablation.images.splits import Images, Streamed, centred
 from ablation.runs.config import Recipe
 
@@ -16,8 +17,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in th
 
 
 class Batches:
-    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on
-    the device.
+    """Training batches for one network: normalised float images (B, 3, side, side) and labels (B,), augmented
+    on the device; where images are mixed, also the share (B,) that its partner has of each.
 
     Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped.
     Where a recipe accumulates, each of the parts of a batch comes by itself. Of `ranks` processes that train
@@ -51,7 +52,7 @@ class Batches:
         """Of an epoch."""
         return len(self.images) // self.recipe.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch())
         count = self.steps * self.recipe.batch_size
         order = torch.randperm(len(self.images), generator=draw)[:count]
@@ -62,19 +63,31 @@ class Batches:
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
         cut = boxes[mine] if self.recipe.from_stored else None  # by whoever reads the stored images
         after = torch.empty(count, 0) if self.recipe.from_stored else boxes
+        operations = draw_operations(count, self.recipe.randaugment, draw)[mine].split(own)
         drawn = (
-            drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, after)
+            drawn[mine].to(self.images.device).split(own)
+            for drawn in (shifts.T, flips, after, self._mixes(count))
         )
-        for (pixels, labels), shift, flip, box in zip(
-            self.images.batches(order[mine], own, cut), *drawn, strict=True
+        for (pixels, labels), chosen, shift, flip, box, mix in zip(
+            self.images.batches(order[mine], own, cut), operations, *drawn, strict=True
         ):
             moved = displaced(pixels, shift) if self.margin else pixels
-            images = normalise(
-                torch.where(flip[:, None, None, None], moved.flip(2), moved)
-                if self.recipe.flip
-                else moved
-            )
-            yield (crop(images, box) if box.shape[1] else images), labels
+            turned = mirrored(moved, flip) if self.recipe.flip else moved
+            images = normalise(augmented(turned, chosen, self.recipe.magnitude))
+            if box.shape[1]:
+                images = crop(images, box)
+            if self.recipe.mixes:
+                images, shares = mixed(images, mix)
+                yield images, labels, shares
+            else:
+                yield images, labels
+
+    def _mixes(self, count: int) -> Tensor:
+        """What is mixed into each image: (count, 5), or (count, 0) for nothing."""
+        if not self.recipe.mixes:
+            return torch.empty(count, 0)
+        rng = np.random.default_rng([self.seed, self.epoch()])
+        return draw_mixes(count, self.recipe.mixup, self.recipe.cutmix, rng)
 
     def _boxes(self, count: int, draw: torch.Generator) -> Tensor:
         """What is cut from each image: (count, 4), or (count, 0) where whole ones were resized before."""
@@ -91,6 +104,16 @@ def check_split(recipe: Recipe, devices: int) -> None:
             f"devices={devices}: recipe.batch_size={recipe.batch_size}{parts} does not split into equal "
             "parts; take another number"
         )
+    if recipe.mixes and recipe.part // devices % 2:
+        raise ValueError(
+            f"devices={devices}: images are mixed in pairs, and {recipe.part // devices} are on each at "
+            "once; take an even number"
+        )
+
+
+def mirrored(pixels: Tensor, flips: Tensor) -> Tensor:
+    """uint8 (B, side, side, 3), left for right where flips (B,) says so."""
+    return torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
 
 
 def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ STEP = (
     "dropout",
     "drop_path",
 )
+# The same of settings that came later: only where they are not as before.
+NEWER = ("accumulate", "randaugment", "mixup", "cutmix")
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Measurement:
 def step_key(run: Run) -> str:
     """A hash of what a step of this run costs: its network, and what its recipe does in a step."""
     done = {name: getattr(run.recipe, name) for name in STEP}
-    parts = {"accumulate": run.recipe.accumulate} if run.recipe.accumulate > 1 else {}
-    return digest({"network": content(run.network)} | done | parts)
+    newer = {name: it for name, it in content(run.recipe).items() if name in NEWER}
+    return digest({"network": content(run.network)} | done | newer)
 
 
 def measurements_path(runs: Path, device: str, threads: int) -> Path:
