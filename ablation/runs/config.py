@@ -281,8 +281,13 @@ class Data:
 
 
 def folder_of(path: str) -> Path:
-    """The folder at `path`; raises FileNotFoundError where there is none."""
+    """The folder at `path`; raises FileNotFoundError where there is none, or a file."""
     folder = Path(path).expanduser()
+    if folder.is_file():
+        raise FileNotFoundError(
+            f"data.path={path}: a file; give the folder that holds Parquet files, or one folder of images "
+            "per class (docs/data.md says how to unpack ImageNet's archives)"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(
             f"data.path={path}: no such folder; give the folder that holds Parquet files, or one folder of "
