@@ -11,12 +11,14 @@ import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch import Tensor, distributed, nn
 
+from ablation.images.batches import check_split
 from ablation.runs import machine
 from ablation.runs.config import Execution
 from ablation.runs.records import read_record
@@ -42,10 +44,13 @@ def execution(tmp_path: Path, cache: Path) -> Execution:
     )
 
 
-def test_two_processes_train_what_one_does(execution: Execution, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [{}, {"accumulate": 2, "mixup": 0.8, "cutmix": 1.0}])
+def test_two_processes_train_what_one_does(
+    beside: dict[str, Any], execution: Execution, tmp_path: Path
+) -> None:
     """Same order, augmentation, batch-norm statistics, clipping and averages; sums are rounded in another
     order, so within tolerance."""
-    entry = planned(ALIKE)
+    entry = planned(dataclasses.replace(ALIKE, **beside))
     split = dataclasses.replace(execution, runs=tmp_path / "split", devices=2)
     one, two = execute(entry, execution), execute(entry, split)
     assert (one.devices, two.devices) == (1, 2)
@@ -154,6 +159,11 @@ def test_a_batch_that_does_not_split_is_refused(execution: Execution) -> None:
     ):
         execute(planned(), dataclasses.replace(execution, devices=3))
     assert read_record(execution.runs, planned().run) is None
+    check_split(dataclasses.replace(ALIKE, accumulate=4), 4)
+    with pytest.raises(
+        ValueError, match="devices=8: recipe.batch_size=16 in parts of 4 does not split into equal"
+    ):
+        check_split(dataclasses.replace(ALIKE, accumulate=4), 8)
 
 
 @pytest.fixture

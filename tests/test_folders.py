@@ -7,8 +7,10 @@ import errno
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from ablation.images.folders import files_below, read_folder
 from ablation.images.pixels import levels_of, square
 from ablation.images.sources import drawn, open_folder
 from ablation.images.survey import Survey, _surveyed, survey
-from ablation.runs.config import Data, names_and_sizes
+from ablation.runs.config import Data, folder_of, names_and_sizes
 from tests.conftest import ROOT
 
 SIDE = 8
@@ -237,6 +239,12 @@ def _both(folder: Path) -> None:
     (folder / "a.parquet").write_bytes(b"PAR1")
 
 
+def _packed(folder: Path) -> None:
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "n01440764.tar").write_bytes(b"")
+    (folder / "ILSVRC2012_img_val.tar").write_bytes(b"")
+
+
 def _few(folder: Path) -> None:
     put_all(folder, "cat", "dog", each=1)
 
@@ -252,6 +260,8 @@ BAD: list[tuple[Callable[[Path], Any], str]] = [
     (_dangling, "owl is a link that leads nowhere; mend it"),
     (_broken, r"3 of 13 images cannot be read: an empty file: cat/7.jpg; no whole image of a known format: "
      r"dog/8.jpg; No such file or directory: dog/9.jpg; replace them, or leave them out by data.skip_broken"),
+    (_packed, "ILSVRC2012_img_val.tar, train/n01440764.tar: archives are not read; unpack them into one "
+     "folder of images per class .docs/data.md has"),
     (_both, "both images and Parquet files, cat/0.png and a.parquet"),
     (_few, "has no image of cat|has no image of dog"),
 ]  # fmt: skip
@@ -266,6 +276,54 @@ def test_a_folder_that_leaves_something_open_is_refused_in_a_line(
         surveyed(tmp_path / "set")
     assert str(tmp_path / "set") in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+WNIDS = ("n01440764", "n01443537", "n02102040", "n10148035")
+UNPACK = re.search(r"```bash\n(mkdir -p imagenet.*?)```", (ROOT / "docs/data.md").read_text(), re.S)
+
+
+def archive(path: Path, *members: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            tar.add(member, member.name)
+
+
+def test_imagenets_archives_unpack_to_what_is_read(tmp_path: Path) -> None:
+    """By the commands of the guide, whatever the order of images and archives; labels are wnids in order."""
+    loose, drawn_from = tmp_path / "loose", [2, 0, 3, 1, 0, 2, 1, 3, 3, 0, 1, 2]
+    inner = []
+    for place, wnid in reversed(list(enumerate(WNIDS))):
+        images = [put(loose / f"{wnid}_{number}.JPEG", 10 * place) for number in range(9)]
+        archive(loose / f"{wnid}.tar", *images)
+        inner.append(loose / f"{wnid}.tar")
+    archive(tmp_path / "ILSVRC2012_img_train.tar", *inner)
+    names = [f"ILSVRC2012_val_{number:08d}" for number in range(1, 1 + len(drawn_from))]
+    held = [put(loose / f"{name}.JPEG") for name in names]
+    archive(tmp_path / "ILSVRC2012_img_val.tar", *held)
+    rows = [
+        f"{name},{WNIDS[label]} 85 1 499 272 {WNIDS[label]} 3 4 5 6 "
+        for name, label in zip(names, drawn_from, strict=True)
+    ]
+    solution = "\n".join(["ImageId,PredictionString", *rows, ""])
+    (tmp_path / "LOC_val_solution.csv").write_text(solution)
+    assert UNPACK
+    subprocess.run(["bash", "-euc", UNPACK[1]], cwd=tmp_path, check=True)
+    found = read_folder(str(tmp_path / "imagenet"), evaluation="validation")
+    assert found.classes == WNIDS
+    assert found.evaluation and (found.train.name, found.evaluation.name) == ("train", "val")
+    assert len(found.train.files) == 36
+    wanted = {name: WNIDS[label] for name, label in zip(names, drawn_from, strict=True)}
+    pairs = zip(found.evaluation.files, found.evaluation.labels, strict=True)
+    assert {Path(file).stem: label for file, label in pairs} == wanted
+    assert not any(tmp_path.glob("imagenet/*/*.*"))
+
+
+def test_an_archive_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set.tar").write_bytes(b"")
+    with pytest.raises(
+        FileNotFoundError, match=r"set.tar: a file; give the folder .*ImageNet's archives"
+    ):
+        folder_of(str(tmp_path / "set.tar"))
 
 
 @pytest.mark.parametrize(

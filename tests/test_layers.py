@@ -140,7 +140,10 @@ def test_theory_needs_the_standard_library_only(module: str) -> None:
     assert outside == set()
 
 
-HEAVY = ("ablation.images.splits", "ablation.images.batches", "ablation.show.activation")
+HEAVY = (
+    *("ablation.images.splits", "ablation.images.batches", "ablation.images.augment"),
+    "ablation.show.activation",
+)
 HEAVY_ROOMS = ("train", "measure")
 LIGHT_BESIDE = (
     "ablation.train.processes",

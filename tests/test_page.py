@@ -39,7 +39,7 @@ from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, s
 from ablation.show.drawing import LAST, PALETTE, SPARE
 from ablation.show.forest import FOREST
 from ablation.show.page import PAPER, brief, home, in_order, undiverged
-from ablation.show.results import Results, commands, needed
+from ablation.show.results import Results, commands, needed, note
 from ablation.show.searches import SEARCHES
 from ablation.show.tables import by_claim
 from ablation.show.words import highest
@@ -309,6 +309,20 @@ def test_a_folder_of_images_is_told_as_what_it_stands_for(results: Results) -> N
     assert lines[2].startswith(
         "data.path=lab/photos stands for the folder with the images of photos"
     )
+
+
+def test_dropout_that_grows_is_named_on_the_page_and_in_captions(tmp_path: Path) -> None:
+    alike = results_of(tmp_path / "alike", *STUDY, "recipe.dropout=0.2")
+    grown = results_of(
+        tmp_path / "grown", *STUDY, "recipe.dropout=0.2", "recipe.dropout_growth=0.05"
+    )
+    assert pages.trained(alike)["dropout"] == "0.2"
+    assert re.fullmatch(
+        r"0\.2 to 0\.\d+: it grows with a network's FLOPs, so arms differ in recipe as well as in size",
+        pages.trained(grown)["dropout"],
+    )
+    growing = "dropout grows with FLOPs"
+    assert growing in note(grown) and growing not in note(alike)
 
 
 def test_one_screen_of_it_is_markdown(results: Results, page: str) -> None:

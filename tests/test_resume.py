@@ -41,6 +41,11 @@ HARD = dataclasses.replace(
     momentum=0.9,
     validate_every=2,
 )
+# What else a run may do.
+BESIDE: dict[str, dict[str, Any]] = {
+    "rmsprop": {"accumulate": 2},
+    "adamw": {"crop": 1.0, "randaugment": 2, "magnitude": 9, "mixup": 0.8, "cutmix": 1.0},
+}
 Start = Callable[[Planned, Execution], BaseProcess]
 
 
@@ -96,7 +101,10 @@ def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(
 ) -> None:
     """SIGKILL after so many epochs, at a random moment of the next: record and averaged weights are the same
     to the last bit."""
-    entry = planned(dataclasses.replace(HARD, optimizer=optimizer, learning_rate=0.01))
+    recipe = dataclasses.replace(
+        HARD, optimizer=optimizer, learning_rate=0.01, **BESIDE.get(optimizer, {})
+    )
+    entry = planned(recipe)
     undisturbed = dataclasses.replace(execution, runs=tmp_path / "undisturbed")
     execute(entry, undisturbed)
     chance = random.Random(optimizer)
@@ -170,6 +178,22 @@ def test_what_is_no_checkpoint_of_this_run_is_named_in_one_line_and_set_aside(
         [line] = caplog.messages
         assert line.startswith(f"{path} is set aside as checkpoint.pt.damaged (")
         assert line.endswith(": the run starts from its beginning") and "\n" not in line
+
+
+def test_a_run_goes_on_with_as_many_devices_as_it_began_with(tmp_path: Path) -> None:
+    """Dropout is drawn for each process: another number would end as no run that anybody can repeat."""
+    path, two = tmp_path / "checkpoint.pt", Checkpoints("0123456789ab", 2)
+    two.save_checkpoint({"epoch": 3}, path)
+    assert two.resumable(path) == path
+    with pytest.raises(
+        ValueError, match="devices=1: this run has begun with devices=2; go on with"
+    ):
+        Checkpoints("0123456789ab").resumable(path)
+    head, _, content = path.read_bytes().partition(b"\n")
+    path.write_bytes(
+        head.replace(b'"devices": 2, ', b"") + b"\n" + content
+    )  # of an earlier version
+    assert Checkpoints("0123456789ab").resumable(path) == path
 
 
 @pytest.mark.parametrize("damage", ["flipped at 0.3", "of another run", "a directory"])

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from ablation.runs import config
-from ablation.runs.arms import Arm, Planned, expand, pending, twins
+from ablation.runs.arms import Arm, Planned, expand, grows, pending, twins
 from ablation.runs.checks import build
 from ablation.runs.config import Data, Recipe, Run, digest
 from ablation.runs.files import write_json
 from ablation.runs.records import Record, read_record, record_path, write_record
-from ablation.theory.baselines import MINI
-from ablation.theory.scaling import RULES, Coefficients
+from ablation.theory.baselines import BASELINES, MINI
+from ablation.theory.scaling import PUBLISHED, RULES, Coefficients
 
 RECIPE = Recipe(epochs=2, batch_size=16, learning_rate=0.1)
 DATA = Data("shapes", 12, 96)
@@ -79,6 +79,27 @@ def test_the_id_is_stable_and_ignores_where_files_lie(tmp_path: Path) -> None:
     assert some_run(data=first).id != some_run(data=other).id
 
 
+def test_dropout_that_grows_is_stated_by_each_arm() -> None:
+    """From B0 to B7 the paper's 0.2 to 0.5; the baseline keeps the run that it had without."""
+    b0, data = BASELINES["b0"], Data("imagenet", 1000, 600, upsample=True)
+    plain = dataclasses.replace(RECIPE, dropout=0.2)
+    growing = dataclasses.replace(plain, dropout_growth=0.0454)
+    b7 = Arm("published b7", "nominal", coefficients=PUBLISHED["b7"].coefficients)
+    first, last = expand(
+        b0, [Arm("compound", "nominal", RULES["compound"], 0.0), b7], growing, data, [0]
+    )
+    same = expand(b0, [first.arm], plain, data, [0])
+    assert first.run.id == same[0].run.id
+    assert last.run.recipe == dataclasses.replace(plain, dropout=0.5002)
+    assert grows([first, last]) and not grows([first]) and not grows(same)
+    smaller = expand(MINI, [Arm("width", "matched", RULES["width"], -1.0)], growing, DATA, [0])
+    assert smaller[0].run.recipe.dropout == pytest.approx(0.2 - 0.0454, abs=0.003)
+    with pytest.raises(
+        ValueError, match="dropout_growth=0.5: makes a dropout of 3.5061 at 97.8 times"
+    ):
+        expand(b0, [b7], dataclasses.replace(plain, dropout_growth=0.5), data, [0])
+
+
 def test_upsampling_is_refused_with_the_number() -> None:
     with pytest.raises(ValueError, match="128 px is above the 96 px"):
         some_run(network=dataclasses.replace(MINI.network, pixels=128))
@@ -94,6 +115,10 @@ def test_upsampling_is_refused_with_the_number() -> None:
         ({"flip": 1}, "recipe.flip=1: expected true or false"),
         ({"ema": float("nan")}, "recipe.ema=nan"),
         ({"warmup_epochs": 7}, "shorter than recipe.epochs=3"),
+        (
+            {"accumulate": 3},
+            "recipe.accumulate=3: recipe.batch_size=8 does not split into equal parts",
+        ),
         ({"colour": 1}, "recipe.colour: no such setting"),
     ],
 )

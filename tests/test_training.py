@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from ablation.images.splits import Images
+from ablation.images.batches import Batches
+from ablation.images.splits import Images, load
 from ablation.runs.arms import Arm, Planned, expand
 from ablation.runs.config import RESULTS_VERSION, Data, Execution, Recipe
-from ablation.runs.records import Record, read_record
+from ablation.runs.records import Record, read_record, weights_path
 from ablation.theory.baselines import MINI
 from ablation.theory.scaling import RULES, Coefficients
 from ablation.train.classifier import Averaging, GiveSignalsBack, measure
 from ablation.train.execute import execute
-from ablation.train.model import ConvNet
+from ablation.train.model import ConvNet, net_of
 from ablation.train.optimizer import TensorFlowRMSprop, make_optimizer, schedule
 from ablation.train.watch import finite
 
@@ -249,8 +251,17 @@ def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     "ignore:.*multi-threaded:DeprecationWarning"
 )  # of Python 3.12 where readers start
 def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_path: Path) -> None:
-    """Dropout too: reading ahead takes no random number from it."""
-    recipe = dataclasses.replace(RECIPE, dropout=0.2, drop_path=0.2, shift=0.1)
+    """Dropout, too: reading ahead takes no random number from it; RandAugment and mixing act on both."""
+    recipe = dataclasses.replace(
+        RECIPE,
+        dropout=0.2,
+        drop_path=0.2,
+        shift=0.1,
+        randaugment=2,
+        magnitude=9,
+        mixup=0.8,
+        cutmix=1,
+    )
     held, streamed = (
         execute(
             planned(recipe),
@@ -259,6 +270,32 @@ def test_streamed_images_train_to_the_same_numbers(execution: Execution, tmp_pat
         for resident in (True, False)
     )
     assert untimed(held) == untimed(streamed)
+
+
+def test_a_batch_in_parts_takes_one_step_with_the_mean_of_their_gradients(
+    execution: Execution,
+) -> None:
+    """By hand: batch norm sees each part by itself, clipping sees the mean."""
+    recipe = dataclasses.replace(RECIPE, epochs=1, ema=0.0, clip=0.5, accumulate=4)
+    entry = planned(recipe, dataclasses.replace(DATA, train_size=16))
+    execute(entry, dataclasses.replace(execution, keep_weights=True))
+    run = entry.run
+    torch.manual_seed(run.seed)
+    net = net_of(run)
+    images = load(run.data, run.network.pixels, execution.cache).train
+    batches = Batches(images, recipe, run.seed, epoch=lambda: 0)
+    torch.manual_seed(0)
+    assert (len(batches), batches.steps) == (4, 1)
+    for pixels, labels in batches:
+        (F.cross_entropy(net(pixels), labels, label_smoothing=0.1) / 4).backward()
+    nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+    optimizer = make_optimizer(net, recipe)
+    for group in optimizer.param_groups:
+        group["lr"] *= schedule(recipe, 1)(0)
+    optimizer.step()
+    found = torch.load(weights_path(execution.runs, run.id), weights_only=True)
+    for name, tensor in net.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, msg=name)
 
 
 def test_measure_counts_every_image_once() -> None:

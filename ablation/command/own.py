@@ -20,7 +20,7 @@ from ablation.theory.own import Own, OwnBaseline
 
 FORM = 1  # of what is kept; raised where train.own describes a network otherwise
 # Settings of a recipe that reach into a module of ours, and their neutral values.
-WITHIN = {"dropout": 0.0, "drop_path": 0.0, "zero_init": False}
+WITHIN = {"dropout": 0.0, "dropout_growth": 0.0, "drop_path": 0.0, "zero_init": False}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ablation.images.augment import augmented, draw_mixes, draw_operations, mixed
 from ablation.images.splits import Images, Streamed, centred
 from ablation.runs.config import Recipe
 
@@ -16,11 +17,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as in th
 
 
 class Batches:
-    """Training batches for one network: normalised float images (B, 3, side, side) and labels, augmented on
-    the device.
+    """Training batches for one network: normalised float images (B, 3, side, side) and labels (B,), augmented
+    on the device; where images are mixed, also the share (B,) that its partner has of each.
 
-    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped. Of
-    `ranks` processes that train one network together, each takes its part of every batch.
+    Order and augmentation of an epoch depend on (seed, epoch) alone; the last, partial batch is dropped.
+    Where a recipe accumulates, each of the parts of a batch comes by itself. Of `ranks` processes that train
+    one network together, each takes its share of what is seen at once.
     """
 
     def __init__(
@@ -37,48 +39,81 @@ class Batches:
                 f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; "
                 "take a smaller batch"
             )
-        if recipe.batch_size % ranks:
-            raise ValueError(
-                f"devices={ranks}: recipe.batch_size={recipe.batch_size} does not split into equal parts; "
-                "take another number"
-            )
+        check_split(recipe, ranks)
         self.images = images
         self.margin = round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
 
     def __len__(self) -> int:
+        return self.steps * self.recipe.accumulate
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
         return len(self.images) // self.recipe.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch())
-        count = len(self) * self.recipe.batch_size
+        count = self.steps * self.recipe.batch_size
         order = torch.randperm(len(self.images), generator=draw)[:count]
         shifts = torch.randint(0, 2 * self.margin + 1, (2, count), generator=draw) - self.margin
         flips = torch.rand(count, generator=draw) < (0.5 if self.recipe.flip else 0.0)
         boxes = self._boxes(count, draw)
-        own = self.recipe.batch_size // self.ranks
+        own = self.recipe.part // self.ranks
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
         cut = boxes[mine] if self.recipe.from_stored else None  # by whoever reads the stored images
         after = torch.empty(count, 0) if self.recipe.from_stored else boxes
+        operations = draw_operations(count, self.recipe.randaugment, draw)[mine].split(own)
         drawn = (
-            drawn[mine].to(self.images.device).split(own) for drawn in (shifts.T, flips, after)
+            drawn[mine].to(self.images.device).split(own)
+            for drawn in (shifts.T, flips, after, self._mixes(count))
         )
-        for (pixels, labels), shift, flip, box in zip(
-            self.images.batches(order[mine], own, cut), *drawn, strict=True
+        for (pixels, labels), chosen, shift, flip, box, mix in zip(
+            self.images.batches(order[mine], own, cut), operations, *drawn, strict=True
         ):
             moved = displaced(pixels, shift) if self.margin else pixels
-            images = normalise(
-                torch.where(flip[:, None, None, None], moved.flip(2), moved)
-                if self.recipe.flip
-                else moved
-            )
-            yield (crop(images, box) if box.shape[1] else images), labels
+            turned = mirrored(moved, flip) if self.recipe.flip else moved
+            images = normalise(augmented(turned, chosen, self.recipe.magnitude))
+            if box.shape[1]:
+                images = crop(images, box)
+            if self.recipe.mixes:
+                images, shares = mixed(images, mix)
+                yield images, labels, shares
+            else:
+                yield images, labels
+
+    def _mixes(self, count: int) -> Tensor:
+        """What is mixed into each image: (count, 5), or (count, 0) for nothing."""
+        if not self.recipe.mixes:
+            return torch.empty(count, 0)
+        rng = np.random.default_rng([self.seed, self.epoch()])
+        return draw_mixes(count, self.recipe.mixup, self.recipe.cutmix, rng)
 
     def _boxes(self, count: int, draw: torch.Generator) -> Tensor:
         """What is cut from each image: (count, 4), or (count, 0) where whole ones were resized before."""
         if self.recipe.crop < 1:
             return random_boxes(count, self.recipe.crop, draw)
         return centred(count, 1.0) if self.recipe.from_stored else torch.empty(count, 0)
+
+
+def check_split(recipe: Recipe, devices: int) -> None:
+    """Raises ValueError where so many devices cannot share equally what a network sees at once."""
+    if recipe.part % devices:
+        parts = f" in parts of {recipe.part}" if recipe.accumulate > 1 else ""
+        raise ValueError(
+            f"devices={devices}: recipe.batch_size={recipe.batch_size}{parts} does not split into equal "
+            "parts; take another number"
+        )
+    if recipe.mixes and recipe.part // devices % 2:
+        raise ValueError(
+            f"devices={devices}: images are mixed in pairs, and {recipe.part // devices} are on each at "
+            "once; take an even number"
+        )
+
+
+def mirrored(pixels: Tensor, flips: Tensor) -> Tensor:
+    """uint8 (B, side, side, 3), left for right where flips (B,) says so."""
+    return torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
 
 
 def displaced(pixels: Tensor, shifts: Tensor) -> Tensor:

@@ -18,13 +18,15 @@ from ablation.images.pixels import SUFFIXES, looks_like_image
 from ablation.runs.checks import counted, listed
 
 TRAIN = ("train", "training")
-EVALUATION = ("test", "eval", "evaluation", "holdout", "val", "valid", "validation", "dev")
+VALIDATION = ("val", "valid", "validation", "dev")  # one split, by the names of several places
+EVALUATION = ("test", "eval", "evaluation", "holdout", *VALIDATION)
 SPLITS = (*TRAIN, *EVALUATION)
 TABLES = ("labels.csv", "metadata.csv")  # the first that says which file is of which class
 SYSTEM = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"))
 SYSTEM_FOLDERS = frozenset(("__macosx", "@eadir", "lost+found", "$recycle.bin", "__pycache__"))
 OUTSIDE = "outside any class folder"
 UNLABELLED = "of a split without labels"
+ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".zip")
 WAY_OUT = "make one folder per class, or a labels.csv with the columns file and label"
 # Why an entry of a folder is left out.
 REASONS = {
@@ -145,11 +147,22 @@ def read_folder(
 
 
 def _nothing(files: Files) -> str:
+    archives = [path for path in _entries(files) if PurePosixPath(path).suffix in ARCHIVES]
+    if archives:
+        return (
+            f"{listed(archives, 2)}: archives are not read; unpack them into one folder of images per class "
+            "(docs/data.md has the commands for ImageNet's, and for WebDataset shards)"
+        )
     only = listed([f"{why} ({len(paths)})" for why, paths in files.left_out.items()])
     return (
         f"no image lies there{only and f', only {only}'}; it should hold Parquet files, or one folder of "
         "images per class"
     )
+
+
+def _entries(files: Files) -> list[str]:
+    """Paths of all that is left out."""
+    return [path for paths in files.left_out.values() for path in paths]
 
 
 @dataclass(frozen=True)
@@ -307,7 +320,8 @@ def split_names(
             f"no split {train} among {listed(sorted(present))}; say which trains, data.train=..."
         )
     rest = [name for name in present if name != trains]
-    evaluates = _named(rest, (evaluation,) if evaluation else EVALUATION)
+    same = VALIDATION if evaluation in VALIDATION else ()
+    evaluates = _named(rest, (evaluation, *same) if evaluation else EVALUATION)
     if evaluation and evaluates is None:
         raise ValueError(
             f"no split {evaluation} to evaluate on beside {trains}, only {listed(sorted(rest)) or 'it'}; "

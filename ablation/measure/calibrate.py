@@ -57,7 +57,7 @@ def calibrate(
     rounds, seconds: see measure_steps.
     """
     gpu = on_gpu(where.accelerator)
-    batch = min(entry.run.recipe.batch_size, MOST[gpu])
+    batch = min(entry.run.recipe.part, MOST[gpu])
     runs = {f"{name} {scaled}": _probe(entry.run, name, scaled, batch) for name, scaled in PROBES}
     measured = together(_measured, [(runs, where, rounds, seconds)] * at_once)
     terms = np.array([work(run.network, run.recipe.batch_size) for run in runs.values()])
@@ -97,7 +97,10 @@ def _probe(run: Run, name: str, scaled: Coefficients, batch: int) -> Run:
     network = nominal(BASELINES[name], scaled).network
     data = dataclasses.replace(run.data, detail=None, upsample=True)
     return dataclasses.replace(
-        run, network=network, recipe=dataclasses.replace(run.recipe, batch_size=batch), data=data
+        run,
+        network=network,
+        recipe=dataclasses.replace(run.recipe, batch_size=batch, accumulate=1),
+        data=data,
     )
 
 

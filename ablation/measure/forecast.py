@@ -61,7 +61,8 @@ class Calibration:
 
     def step_seconds(self, run: Run) -> float:
         """Seconds of one training step."""
-        return times(self.step, work(run.network, run.recipe.batch_size))
+        recipe = run.recipe
+        return recipe.accumulate * times(self.step, work(run.network, recipe.part))
 
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
@@ -71,7 +72,7 @@ class Calibration:
         return (
             self.base
             + (held if held <= self.room else 0)
-            + times(self.memory, work(run.network, run.recipe.batch_size))
+            + times(self.memory, work(run.network, run.recipe.part))
         )
 
 

@@ -104,7 +104,8 @@ class Observed:
         size, own = run.recipe.batch_size, self.images.get(step_key(run))
         if own is not None:
             return size * own
-        return times(self.step, work(run.network, size)) if self.step else None
+        part = work(run.network, run.recipe.part)
+        return run.recipe.accumulate * times(self.step, part) if self.step else None
 
     def bytes(self, run: Run, sizes: Sizes) -> float | None:
         """Memory at its peak, of networks that have records."""
@@ -201,9 +202,9 @@ def _fitted(seen: Sequence[Seen]) -> tuple[Sequence[float], float, float]:
     """Factors of a step, seconds that are fixed, and what an evaluated image costs (see Observed)."""
     networks = _grouped(seen, lambda one: step_key(one.run)).values()
     runs = [group[0].run for group in networks]
-    terms = np.array([work(run.network, run.recipe.batch_size) for run in runs])
+    terms = np.array([work(run.network, run.recipe.part) for run in runs])
     images = [median(one.image for one in group) for group in networks]
-    sizes = [run.recipe.batch_size for run in runs]
+    sizes = [run.recipe.part for run in runs]
     steps = np.array(images) * sizes
     beside = np.array([(1.0, one.image * one.evaluated) for one in seen])
     rest = np.array([max(one.rest, 1e-3) for one in seen])
@@ -217,7 +218,7 @@ def _left_out(seen: Sequence[Seen]) -> float:
     for left in {one.run.network for one in seen}:
         step, fixed, evaluating = _fitted([one for one in seen if one.run.network != left] or seen)
         for one in (one for one in seen if one.run.network == left and step):
-            size = one.run.recipe.batch_size
+            size = one.run.recipe.part
             image = times(step, work(left, size)) / size
             seconds = fixed + image * (one.trained + evaluating * one.evaluated)
             errors.append(abs(seconds / one.seconds - 1))

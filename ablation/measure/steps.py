@@ -22,7 +22,8 @@ WARM_UP = 3  # calls before any is timed: memory is allocated, algorithms are ch
 
 
 class Trial:
-    """The network of a run, its optimizer and one random batch on a device, as its recipe trains it."""
+    """The network of a run, its optimizer and one random batch on a device, as its recipe trains it; of a
+    batch in parts, one of them for all."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
         torch.manual_seed(run.seed)
@@ -33,17 +34,18 @@ class Trial:
         self.module = Classifier(self.net, self.recipe, steps_per_epoch=1, seed=run.seed).to(device)
         self.module.on_train_epoch_start()
         self.optimizer = make_optimizer(self.net, self.recipe)
-        shape = (self.recipe.batch_size, run.network.pixels, run.network.pixels, 3)
+        shape = (self.recipe.part, run.network.pixels, run.network.pixels, 3)
         # (B, 3, side, side) in the memory format of batches.
         self.images = torch.randn(shape, device=device).permute(0, 3, 1, 2)
-        self.labels = torch.randint(run.network.classes, (self.recipe.batch_size,), device=device)
+        self.labels = torch.randint(run.network.classes, (self.recipe.part,), device=device)
 
     def train(self) -> None:
         """One training step."""
         if not self.net.training:
             self.net.train()
         self.optimizer.zero_grad()
-        self._loss().backward()
+        for _ in range(self.recipe.accumulate):
+            self._loss().backward()
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -150,7 +152,7 @@ def _turn(trial: Trial, seconds: float) -> tuple[float, float, int]:
     step, forward = (
         seconds_per_call(call, seconds, trial.device) for call in (trial.train, trial.infer)
     )
-    return step, trial.recipe.batch_size / forward, trial.step_bytes()
+    return step, trial.recipe.part / forward, trial.step_bytes()
 
 
 def _measurement(run: Run, device: str, turns: np.ndarray) -> Measurement:

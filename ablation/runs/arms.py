@@ -162,24 +162,36 @@ def expand(
     """Every arm with every seed; equal networks share a run id.
 
     equal: what the arms spend alike, `epochs` or training `flops` (then a network of twice the MACs trains
-    for half the epochs). Raises ValueError for the first arm that cannot be built, or that equal FLOPs leave
-    no time to train.
+    for half the epochs). Raises ValueError for the first arm that cannot be built, that equal FLOPs leave no
+    time to train, or whose dropout grows beyond 1.
     """
     one_of("equal", equal, ("epochs", "flops"))
     baseline = baseline.of(data.classes)
     planned = []
     for arm, point in [(arm, arm.point(baseline)) for arm in arms]:
-        spent = (
-            recipe
-            if equal == "epochs"
-            else _at_equal_flops(recipe, cost(point.network).macs / cost(baseline.network).macs)
-        )
+        ratio = cost(point.network).macs / cost(baseline.network).macs
+        grown = _grown(recipe, ratio)
+        own = grown if equal == "epochs" else _at_equal_flops(grown, ratio)
         runs = [
-            Run(point.network, spent, data.seen_at(point.network.pixels), seed, evaluate)
+            Run(point.network, own, data.seen_at(point.network.pixels), seed, evaluate)
             for seed in seeds
         ]
         planned += [Planned(arm, point, run, baseline.name, setting, baseline) for run in runs]
     return planned
+
+
+def _grown(recipe: Recipe, ratio: float) -> Recipe:
+    """The recipe for a network of `ratio` times the baseline's MACs, its dropout stated: at one cost every
+    rule has the same."""
+    if not recipe.dropout_growth:
+        return recipe
+    dropout = max(0.0, round(recipe.dropout + recipe.dropout_growth * math.log2(ratio), 4))
+    if dropout >= 1:
+        raise ValueError(
+            f"recipe.dropout_growth={recipe.dropout_growth:g}: makes a dropout of {dropout:g} at {ratio:.3g} "
+            "times the baseline's MACs; take less"
+        )
+    return replace(recipe, dropout=dropout, dropout_growth=0.0)
 
 
 def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
@@ -193,6 +205,12 @@ def _at_equal_flops(recipe: Recipe, ratio: float) -> Recipe:
             f"warm-up of {recipe.warmup_epochs:g}; take more epochs or a smaller phi"
         )
     return replace(recipe, epochs=epochs)
+
+
+def grows(planned: Iterable[Planned]) -> bool:
+    """Whether dropout differs between networks of one baseline and setting, so that arms differ in recipe."""
+    rates = {(entry.baseline, entry.setting, entry.run.recipe.dropout) for entry in planned}
+    return len(rates) > len({(baseline, setting) for baseline, setting, _ in rates})
 
 
 def pending(planned: Iterable[Planned], done: Mapping[str, Record]) -> list[Planned]:

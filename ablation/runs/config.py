@@ -30,21 +30,26 @@ class Recipe:
     """How a network is trained; the same for every arm of a study.
 
     epochs, batch_size: passes over the training images; images a step (the last, partial batch of an epoch is
-    dropped). optimizer: sgd (Nesterov momentum), rmsprop (TensorFlow's, as in the released code) or adamw.
-    learning_rate: its peak. schedule: cosine to 0, or exponential (x decay_rate every decay_epochs,
-    staircase), after warmup_epochs of linear warm-up. weight_decay: on weights only, never on norms and
-    biases. clip: largest gradient norm, 0 for none. label_smoothing, dropout (before the classifier),
-    drop_path (stochastic depth of the last block, growing linearly from 0). ema: decay of the averaged
-    weights and batch-norm statistics that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none.
-    zero_init: start the last norm of every branch that is added to its own input at zero, so that a deep
-    network starts shallow (Goyal et al. 2017; a branch beside a projection starts at one, since projection
-    alone sees one pixel of four). norm_momentum: weight of the newest batch in the running batch-norm
-    statistics (PyTorch's convention). flip: mirror at random. shift: largest random shift as a fraction of
-    the input side. crop: least area of a random resized crop, 1 for none. crop_from: what crops are cut from,
-    the image `shrunk` to the network's side, or as it is `stored`, to be resized once. evaluation_crop: side
-    of the centre crop that is evaluated, as a share of the stored image's. precision: fp32, or bf16 autocast.
-    channels_last: memory format. validate_every: epochs between looks at the validation images; the final
-    epoch is always measured.
+    dropped). accumulate: equal parts in which the network sees a batch, one after the other, before a step is
+    taken with the mean of their gradients; batch norm sees one part at a time. optimizer: sgd (Nesterov
+    momentum), rmsprop (TensorFlow's, as in the released code) or adamw. learning_rate: its peak. schedule:
+    cosine to 0, or exponential (x decay_rate every decay_epochs, staircase), after warmup_epochs of linear
+    warm-up. weight_decay: on weights only, never on norms and biases. clip: largest gradient norm, 0 for
+    none. label_smoothing, dropout (before the classifier), dropout_growth (what that gains with each doubling
+    of the baseline's multiply-adds, counted: an arm's recipe then holds the sum), drop_path (stochastic depth
+    of the last block, growing linearly from 0). ema: decay of the averaged weights and batch-norm statistics
+    that are evaluated, warmed up as (1 + n) / (10 + n); 0 for none. zero_init: start the last norm of every
+    branch that is added to its own input at zero, so that a deep network starts shallow (Goyal et al. 2017; a
+    branch beside a projection starts at one, since projection alone sees one pixel of four). norm_momentum:
+    weight of the newest batch in the running batch-norm statistics (PyTorch's convention). flip: mirror at
+    random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized
+    crop, 1 for none. crop_from: what crops are cut from, the image `shrunk` to the network's side, or as it
+    is `stored`, to be resized once. evaluation_crop: side of the centre crop that is evaluated, as a share of
+    the stored image's. randaugment, magnitude: random operations on each image, 0 for none, and how strong
+    they are, 0 to 10 (images.augment). mixup, cutmix: alpha of the Beta that says how much of another image
+    is mixed into each, or fills a box of it, 0 for none. precision: fp32, or bf16 autocast. channels_last:
+    memory format. validate_every: epochs between looks at the validation images; the final epoch is always
+    measured.
     """
 
     epochs: int
@@ -72,17 +77,23 @@ class Recipe:
     validate_every: int = 2
     crop_from: str = "shrunk"
     evaluation_crop: float = 1.0
+    accumulate: int = 1
+    dropout_growth: float = 0.0
+    randaugment: int = 0
+    magnitude: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("recipe.optimizer", self.optimizer, ("sgd", "rmsprop", "adamw"))
         one_of("recipe.schedule", self.schedule, ("cosine", "exponential"))
         one_of("recipe.precision", self.precision, ("fp32", "bf16"))
-        for name in ("epochs", "batch_size", "validate_every"):
+        for name in ("epochs", "batch_size", "validate_every", "accumulate"):
             within(f"recipe.{name}", getattr(self, name), 1, 1e6)
         for name in ("learning_rate", "decay_epochs"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"recipe.{name}={getattr(self, name):g}: must be above 0")
-        for name in ("warmup_epochs", "weight_decay", "clip"):
+        for name in ("warmup_epochs", "weight_decay", "clip", "mixup", "cutmix"):
             within(f"recipe.{name}", getattr(self, name), 0)
         for name in ("momentum", "label_smoothing", "dropout", "drop_path", "ema"):
             within(f"recipe.{name}", getattr(self, name), 0, 0.99999)
@@ -102,6 +113,39 @@ class Recipe:
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: must be as long as or shorter than "
                 f"recipe.epochs={self.epochs}"
             )
+        within("recipe.dropout_growth", self.dropout_growth, 0, 1)
+        within("recipe.randaugment", self.randaugment, 0, 14)
+        within("recipe.magnitude", self.magnitude, 0, 10)
+        if bool(self.randaugment) != bool(self.magnitude):
+            raise ValueError(
+                f"recipe.randaugment={self.randaugment} recipe.magnitude={self.magnitude:g}: one is nothing "
+                "without the other; e.g. 2 and 9, or 0 and 0"
+            )
+        if self.randaugment and self.crop < 1 and not self.from_stored:
+            raise ValueError(
+                f"recipe.randaugment={self.randaugment}: its operations follow the crop, here the last step; "
+                "add recipe.crop_from=stored"
+            )
+        if self.mixes and self.part % 2:
+            raise ValueError(
+                f"recipe.mixup={self.mixup:g} recipe.cutmix={self.cutmix:g}: images are mixed in pairs, and "
+                f"{self.part} are seen at once; take an even number"
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"recipe.accumulate={self.accumulate}: recipe.batch_size={self.batch_size} does not split "
+                "into equal parts; take a divisor of it"
+            )
+
+    @property
+    def part(self) -> int:
+        """Images that the network sees at once, on all devices together."""
+        return self.batch_size // self.accumulate
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed in pairs."""
+        return self.mixup > 0 or self.cutmix > 0
 
     @property
     def from_stored(self) -> bool:
@@ -237,8 +281,13 @@ class Data:
 
 
 def folder_of(path: str) -> Path:
-    """The folder at `path`; raises FileNotFoundError where there is none."""
+    """The folder at `path`; raises FileNotFoundError where there is none, or a file."""
     folder = Path(path).expanduser()
+    if folder.is_file():
+        raise FileNotFoundError(
+            f"data.path={path}: a file; give the folder that holds Parquet files, or one folder of images "
+            "per class (docs/data.md says how to unpack ImageNet's archives)"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(
             f"data.path={path}: no such folder; give the folder that holds Parquet files, or one folder of "

@@ -21,6 +21,8 @@ STEP = (
     "dropout",
     "drop_path",
 )
+# The same of settings that came later: only where they are not as before.
+NEWER = ("accumulate", "randaugment", "mixup", "cutmix")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Measurement:
 
 def step_key(run: Run) -> str:
     """A hash of what a step of this run costs: its network, and what its recipe does in a step."""
-    return digest(
-        {"network": content(run.network)} | {name: getattr(run.recipe, name) for name in STEP}
-    )
+    done = {name: getattr(run.recipe, name) for name in STEP}
+    newer = {name: it for name, it in content(run.recipe).items() if name in NEWER}
+    return digest({"network": content(run.network)} | done | newer)
 
 
 def measurements_path(runs: Path, device: str, threads: int) -> Path:

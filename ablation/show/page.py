@@ -18,7 +18,7 @@ from ablation.judge.contrasts import LEVEL
 from ablation.judge.expected import tally
 from ablation.judge.questions import MOST_ANGLE
 from ablation.judge.verdicts import MARGIN, VERDICTS
-from ablation.runs.arms import starts
+from ablation.runs.arms import Planned, grows, starts
 from ablation.runs.checks import counted
 from ablation.runs.config import Data, Recipe
 from ablation.show import audit_page
@@ -356,8 +356,9 @@ def trained(results: Results) -> dict[str, str]:
     return {
         "images": several(_images(results, run.data) for run in runs),
         "epochs": f"{several(f'{run.recipe.epochs:,}' for run in runs)}, in batches of"
-        f" {several(run.recipe.batch_size for run in runs)}",
+        f" {several(_batch(run.recipe) for run in runs)}",
         "augmentation": several(_augmented(run.recipe) for run in runs),
+        **_dropped(results.wanted.planned),
         "optimizer": several(_optimized(run.recipe) for run in runs),
         "reported": "the last epoch, on "
         + several("evaluation" if run.evaluate else "validation" for run in runs)
@@ -391,6 +392,11 @@ def _answered(results: Results, split: str) -> int:
 SPLITS = {"train": "to train", "validation": "for validation", "evaluation": "to evaluate"}
 
 
+def _batch(recipe: Recipe) -> str:
+    """How many images a step takes, and how many at once."""
+    return f"{recipe.batch_size}{f', {recipe.part} at once' if recipe.accumulate > 1 else ''}"
+
+
 def _augmented(recipe: Recipe) -> str:
     """What is done to training images and labels at random."""
     done = [
@@ -398,10 +404,32 @@ def _augmented(recipe: Recipe) -> str:
         *([f"shifted by up to {recipe.shift:.3g} of the side"] if recipe.shift else []),
         *([f"cropped to {recipe.crop:.3g} of the area or more"] if recipe.crop < 1 else []),
         *([f"labels smoothed by {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
-        *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
+        *_randomly(recipe),
         *([f"stochastic depth {recipe.drop_path:g}"] if recipe.drop_path else []),
     ]
     return " and ".join(done) or "none"
+
+
+def _randomly(recipe: Recipe) -> list[str]:
+    """What RandAugment, mixup and cutmix do, with their settings."""
+    operations = f"{recipe.randaugment} operations of RandAugment, magnitude {recipe.magnitude:g}"
+    return [
+        *([operations] if recipe.randaugment else []),
+        *([f"mixup {recipe.mixup:g}"] if recipe.mixup else []),
+        *([f"cutmix {recipe.cutmix:g}"] if recipe.cutmix else []),
+    ]
+
+
+def _dropped(planned: Sequence[Planned]) -> dict[str, str]:
+    """Dropout before the classifier, where there is any; where it grows with the networks of one setting,
+    that arms differ in it."""
+    rates = sorted({entry.run.recipe.dropout for entry in planned})
+    if rates == [0]:
+        return {}
+    if not grows(planned):
+        return {"dropout": several(f"{rate:g}" for rate in rates)}
+    differ = "it grows with a network's FLOPs, so arms differ in recipe as well as in size"
+    return {"dropout": f"{rates[0]:g} to {rates[-1]:g}: {differ}"}
 
 
 def _optimized(recipe: Recipe) -> str:

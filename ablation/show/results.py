@@ -16,7 +16,7 @@ from ablation.judge.findings import judge, table
 from ablation.judge.frame import frame, summary
 from ablation.judge.questions import Scope, scopes
 from ablation.judge.verdicts import Finding
-from ablation.runs.arms import Planned, twins
+from ablation.runs.arms import Planned, grows, twins
 from ablation.runs.config import Data
 from ablation.runs.measurements import measurements_of
 from ablation.runs.records import Record, read_records
@@ -108,6 +108,7 @@ def note(results: Results) -> list[str]:
     )
     lines = [f"{first.data.name}, {images}, {', '.join(map(str, epochs))} epochs"]
     lines += _begun(planned)
+    lines += ["dropout grows with FLOPs"] if grows(planned) else []
     same = [f"same network: {' = '.join(labels)}" for labels in twins(planned)]
     lines += (
         same

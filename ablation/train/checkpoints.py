@@ -103,21 +103,27 @@ def _described(found: object) -> str:
 
 
 class Checkpoints(TorchCheckpointIO):
-    """Lightning's checkpoints of one run: a line with run, epoch and a digest of what follows, then that.
+    """Lightning's checkpoints of one run: a line with run, devices, epoch and a digest of what follows, then
+    that.
 
     One that cannot be written is said once and the run goes on: only a kill would miss it.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, devices: int = 1) -> None:
         super().__init__()
-        self.run_id = run_id
+        self.run_id, self.devices = run_id, devices
         self.said = False
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         content = packed(checkpoint)
-        about = {"run": self.run_id, "epoch": checkpoint.get("epoch"), "digest": _digest(content)}
+        about = {
+            "run": self.run_id,
+            "devices": self.devices,
+            "epoch": checkpoint.get("epoch"),
+            "digest": _digest(content),
+        }
         try:
             with replacing(Path(path)) as file:
                 file.write(json.dumps(about).encode() + b"\n")
@@ -158,7 +164,19 @@ class Checkpoints(TorchCheckpointIO):
             with suppress(OSError):  # gone by now, or in a folder that may only be read
                 set_aside(path)
             return None
+        self._refuse_others(path)
         return path
+
+    def _refuse_others(self, path: Path) -> None:
+        """Raises ValueError for a checkpoint of this run on another number of devices, whose dropout is drawn
+        otherwise: what came of both would be neither's. Those of earlier versions do not say it."""
+        head, _, _ = path.read_bytes().partition(b"\n")
+        begun = json.loads(head).get("devices", self.devices)
+        if begun != self.devices:
+            raise ValueError(
+                f"devices={self.devices}: this run has begun with devices={begun}; go on with that, or "
+                f"remove {path} and it begins anew"
+            )
 
 
 def _digest(content: bytes | memoryview) -> str:

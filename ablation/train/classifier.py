@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, WeightAveraging
 from torch import Tensor, distributed, nn
 
+from ablation.images.augment import partners
 from ablation.images.batches import normalise
 from ablation.images.splits import Images, Streamed
 from ablation.runs.config import Recipe
@@ -48,14 +49,25 @@ class Classifier(pl.LightningModule):
         self._sums = torch.zeros(2, device=self.device)  # of losses, of right answers
         self._steps, self._seen = 0, 0
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
+        images, labels, *shares = batch
         logits = self(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        loss = self._loss(logits.float(), labels, *shares)
         self._sums += torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).sum()])
         self._steps += 1
         self._seen += len(labels)
         return loss
+
+    def _loss(self, logits: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy; of a mixed image that of both labels, each by the share of its own."""
+        smoothing = self.recipe.label_smoothing
+        if shares is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        own, partners_ = (
+            F.cross_entropy(logits, each, label_smoothing=smoothing, reduction="none")
+            for each in (labels, partners(labels))
+        )
+        return own.lerp(partners_, shares).mean()
 
     def close_epoch(self) -> None:
         """Read the epoch's sums, those of all processes: the only time that the host waits for the device."""
@@ -89,10 +101,16 @@ class Averaging(WeightAveraging):
         self.held: list[tuple[Held, Held]] = []  # of the averages, of what is averaged
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        index: int,
     ) -> None:
         """Lightning's own asks the device for the number of steps, three times a step."""
-        self.update(module.net, trainer.global_step - 1)
+        if (index + 1) % trainer.accumulate_grad_batches == 0:
+            self.update(module.net, trainer.global_step - 1)
 
     @torch.no_grad()
     def update(self, net: nn.Module, count: int) -> None:

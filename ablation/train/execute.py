@@ -109,7 +109,8 @@ def _memory_in_words(run: Run) -> Iterator[None]:
         where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "this machine"
         asked = f"recipe.batch_size={run.recipe.batch_size} at {run.network.pixels} px"
         fewer = "fewer runs at once (hydra.launcher.n_jobs=..., gpu_memory=...)"
-        ways = f"a smaller recipe.batch_size for every run of the study, or {fewer}"
+        less = "a smaller recipe.batch_size for every run of the study, or its batches in parts"
+        ways = f"{less} (recipe.accumulate=2), or {fewer}"
         raise OutOfMemory(f"{where} ran out of memory with {asked}; take {ways}") from error
 
 
@@ -185,13 +186,13 @@ def _train(
         rank=place.rank,
         ranks=len(place.devices),
     )
-    module = Classifier(net, recipe, len(batches), run.seed)
+    module = Classifier(net, recipe, batches.steps, run.seed)
     averaging = Averaging(recipe.ema) if recipe.ema else None
     watch = Watch(planned, execution, place, validation, averaging, tracker, started)
     callbacks = [averaging] if averaging else []
     with quiet():
-        trainer = trainer_for(run, execution, place, [*callbacks, watch], tracker, len(batches))
-        last = Checkpoints(run.id).resumable(watch.checkpoint)
+        trainer = trainer_for(run, execution, place, [*callbacks, watch], tracker, batches.steps)
+        last = Checkpoints(run.id, len(place.devices)).resumable(watch.checkpoint)
         trainer.fit(module, batches, ckpt_path=last, weights_only=True)
     # Not the module's: a run resumed after its last epoch never gets the averages back.
     net = (averaging.network if averaging else net).to(device)
@@ -238,9 +239,10 @@ def trainer_for(
         strategy="ddp" if ranks > 1 else "auto",
         precision="bf16-mixed" if run.recipe.precision == "bf16" else "32-true",
         gradient_clip_val=run.recipe.clip or None,
+        accumulate_grad_batches=run.recipe.accumulate,
         callbacks=[*callbacks, GiveSignalsBack()],
         benchmark=on_gpu,  # every batch has one shape
-        plugins=[LightningEnvironment(), Checkpoints(run.id)],
+        plugins=[LightningEnvironment(), Checkpoints(run.id, ranks)],
         logger=tracker.logger or False,
         log_every_n_steps=steps,
         enable_checkpointing=False,

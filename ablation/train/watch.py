@@ -82,7 +82,7 @@ class Watch(Callback):
         now = time.monotonic()
         if now >= self.due:
             self.due = now + EVERY
-            self.show(index + 1, durable=False)
+            self.show((index + 1) // trainer.accumulate_grad_batches, durable=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
