@@ -103,7 +103,8 @@ def test_every_command_is_real_and_plans(document: str, command: str, folder: Pa
 
 def planned(words: list[str]) -> None:
     """Compose and plan; what would be read from images is given, and weights are left out."""
-    words = [word for word in words if not word.startswith("init=")]
+    unknown = ("init=", "data.path=imagenet")  # nobody has the million photographs here
+    words = [word for word in words if not word.startswith(unknown)]
     words = arguments([word for word in words if word not in ("-m", "--help", *BENCHES)])
     if "data=custom" in words:
         given = {word.split("=")[0] for word in words}
