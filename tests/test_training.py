@@ -238,6 +238,29 @@ def test_averages_warm_up_and_cover_batch_norm_statistics() -> None:
     assert averaged.module.net.num_batches_tracked.item() == 7
 
 
+def test_averages_take_in_each_tensor_once_and_a_buffer_that_its_module_replaces() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+            self.other.weight = self.one.weight
+            self.register_buffer("last", torch.zeros(1))
+            self.register_buffer("none", None)
+
+    module, averaging = nn.Module(), Averaging(0.9)
+    module.net = net = Tied()
+    averaging._average_model = torch.optim.swa_utils.AveragedModel(module, use_buffers=True)
+    net.one.weight.data.fill_(0.0)
+    averaging.update(net, 0)
+    net.one.weight.data.fill_(1.0)
+    net.last = torch.full((1,), 11.0)
+    averaging.update(net, 1)
+    average = averaging.network
+    assert average.one.weight is average.other.weight
+    assert average.one.weight.item() == pytest.approx(9 / 11)  # 1 - (1 + n) / (10 + n), once
+    assert average.last.item() == pytest.approx(9.0)
+
+
 def test_the_averaged_network_is_what_is_measured(execution: Execution) -> None:
     kept = execute(planned(), execution)
     plain = execute(planned(dataclasses.replace(RECIPE, ema=0.0)), execution)

@@ -1,4 +1,5 @@
-"""From files to batches: where images come from, the cache of decoded ones, splits, augmentation.
+"""From files to batches: where images come from, the cache of decoded and of resized ones, splits,
+augmentation.
 
 May import: runs, theory. torch only in splits, batches and augment.
 """

@@ -334,7 +334,7 @@ def write(figure_table: pd.DataFrame, drawing: Drawing, folder: Path) -> Path:
         figure = drawing.draw(figure_table)
         path = folder / f"{drawing.name}.png"
         save(figure, path, dpi=144, metadata={"Software": None})
-        figure.set_layout_engine("none")  # where all lies is known by now
+        figure.set_layout_engine(None)  # where all lies is known by now: else each is drawn twice
         write_text(path.with_suffix(".svg"), svg(figure))
         undated = dict.fromkeys(("Creator", "Producer", "CreationDate"))
         save(figure, path.with_suffix(".pdf"), metadata=undated)
