@@ -126,6 +126,8 @@ def test_photographs_are_stored_small_and_the_plan_says_how_small(
     assert stored.bytes == 0
     assert str(stored).startswith("stored: 20 images at 256 px, 3.93 MB, in ")
     assert album(photos, tmp_path).stores({wanted.planned[0].run.id}) == []
+    load(data, 16, tmp_path / "cache")
+    assert ", and 15.7 kB resized from them, in " in str(stored)
     (folder / "train-labels.npy").write_bytes(b"")
     [damaged] = album(photos, tmp_path).stores(())
     assert damaged.bytes == store.bytes
