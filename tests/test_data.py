@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ablation.images import resized, shapes
+from ablation.images import cache as images_cache
+from ablation.images import shapes
 from ablation.images import splits as images_splits
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
-from ablation.images.cache import check_digest, choose, decoded
+from ablation.images.cache import check_digest, choose, decoded, resized
 from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.images.pixels import square
 from ablation.images.splits import Images, Splits, Streamed, load, resize
@@ -148,7 +149,7 @@ def own_cache(cache: Path, tmp_path: Path) -> Path:
 
 
 def resized_files(cache: Path, data: Data = SHAPES) -> list[Path]:
-    return sorted(resized.place(decoded(data, cache)).glob("*.npy"))
+    return sorted(resized(decoded(data, cache)).glob("*.npy"))
 
 
 def test_images_are_resized_once_and_then_mapped(
@@ -190,14 +191,18 @@ def test_resized_images_that_are_damaged_are_made_again(own_cache: Path, cut: bo
     assert resized_files(own_cache) == names
 
 
+def refused(path: Path, fallback_to_soft: bool) -> None:
+    raise PermissionError(path)
+
+
 def test_without_room_for_resized_images_each_run_resizes_its_own(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = pixels_of(load(SHAPES, 32, own_cache))
-    monkeypatch.setattr(resized, "SHARE", 2**60)
+    monkeypatch.setattr(images_cache, "SHARE", 2**60)
     for ours, theirs in zip(pixels_of(load(SHAPES, 40, own_cache)), there, strict=True):
         assert ours.shape == (len(theirs), 40, 40, 3)
-    monkeypatch.setattr(resized, "FileLock", lambda path: (_ for _ in ()).throw(OSError("read")))
+    monkeypatch.setattr(images_cache, "FileLock", refused)
     assert pixels_of(load(SHAPES, 28, own_cache))[0].shape[1] == 28
     assert {file.name.split("-")[1] for file in resized_files(own_cache)} == {"32px"}
 
@@ -206,7 +211,7 @@ def test_processes_that_want_the_same_side_at_once_resize_it_once(own_cache: Pat
     found = together(_load_in_a_process, [(own_cache,)] * 3)
     assert len(set(found)) == 1
     assert len(resized_files(own_cache)) == 3
-    assert not list(resized.place(decoded(SHAPES, own_cache)).glob(".*"))
+    assert not list(resized(decoded(SHAPES, own_cache)).glob(".*"))
 
 
 def _load_in_a_process(cache: Path) -> bytes:

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation.images.cache import counts, place
+from ablation.images.cache import counts, place, resized
 from ablation.images.embedded import embedded
-from ablation.images.resized import place as smaller
 from ablation.images.survey import Survey
 from ablation.runs.arms import Planned
 from ablation.runs.config import Data
@@ -47,8 +46,8 @@ class Store:
             return f"to store: {self.data.name} at {side}{why}, {each}"
         takes = f"{self.images:,} images at {side}{why}, {in_words(self.images * self.each)}"
         if self.there:
-            resized = sum(file.stat().st_size for file in smaller(self.folder).glob("*.npy"))
-            beside = f", and {in_words(resized)} resized from them" if resized else ""
+            smaller = sum(file.stat().st_size for file in resized(self.folder).glob("*.npy"))
+            beside = f", and {in_words(smaller)} resized from them" if smaller else ""
             return f"stored: {takes}{beside}, in {self.folder}"
         free = in_words(room(self.folder.parent))
         return f"to store: {takes}, in {self.folder.parent}, where {free} are free"

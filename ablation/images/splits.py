@@ -17,8 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ablation.images.cache import choose, decoded, images_of
-from ablation.images.resized import kept
+from ablation.images.cache import choose, decoded, images_of, kept
 from ablation.runs.answers import images_key
 from ablation.runs.config import Data, digest
 
