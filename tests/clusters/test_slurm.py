@@ -83,7 +83,7 @@ def test_a_run_over_two_devices_is_one_job_that_goes_on_after_a_preemption(
     start: Start, tmp_path: Path
 ) -> None:
     """Two runs of two processes each (gloo: the GPUs are no real ones), one of them preempted."""
-    words = ("devices=2", "seed=0,1", *training(250))
+    words = ("devices=2", "seed=0,1", *training(60))
     undisturbed = start("-m", *words, "runs=undisturbed")
     sweep = start(*SLURM, *words)
     runs = tmp_path / "runs"
