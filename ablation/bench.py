@@ -82,10 +82,11 @@ def networks(words: Sequence[str]) -> None:
     from ablation.measure.steps import measure_steps
     from ablation.train.devices import device_name, devices_of, settle
 
-    runs, threads = wanted.execution.runs, wanted.execution.threads
+    where = dataclasses.replace(wanted.execution, devices=1)
+    runs, threads = where.runs, where.threads
     settle(threads)
     distinct = {step_key(entry.run): entry for entry in reversed(wanted.planned)}
-    with devices_of(wanted.execution) as [device]:
+    with devices_of(where) as [device]:
         name = device_name(device)
         known = {} if repeats.again else read_measurements(runs, name, threads)
         left = {key: entry.run for key, entry in distinct.items() if key not in known}
@@ -221,7 +222,7 @@ def calibration(words: Sequence[str]) -> None:
     from ablation.measure.calibrate import calibrate
     from ablation.train.devices import capacity
 
-    where = wanted.execution
+    where = dataclasses.replace(wanted.execution, devices=1)
     with looking() as looks:
         found = calibrate(
             wanted.planned[0],

@@ -23,6 +23,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         from submitit import AutoExecutor
 
         params = dict(self.params)
+        devices = self.config.devices
+        params["cpus_per_task"] *= devices  # for each process of a run
         executor = AutoExecutor(
             params.pop("submitit_folder"),
             cluster="slurm",

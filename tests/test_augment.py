@@ -24,7 +24,7 @@ from ablation.images.augment import (
     partners,
     warped,
 )
-from ablation.images.batches import Batches, check_split
+from ablation.images.batches import Batches
 from ablation.images.splits import Images
 from ablation.runs.config import Recipe
 from ablation.train.classifier import Classifier
@@ -237,4 +237,4 @@ def test_a_pair_is_not_split_over_devices() -> None:
     with pytest.raises(
         ValueError, match="devices=16: images are mixed in pairs, and 1 are on each"
     ):
-        check_split(STRONG, 16)
+        STRONG.check_split(16)

@@ -18,7 +18,6 @@ import torch
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch import Tensor, distributed, nn
 
-from ablation.images.batches import check_split
 from ablation.runs import machine
 from ablation.runs.config import Execution
 from ablation.runs.records import read_record
@@ -130,27 +129,33 @@ def test_a_synchronised_norm_is_batch_norm_over_all_processes() -> None:
             )
 
 
-def test_a_single_run_is_split_by_a_word_and_a_sweep_refuses_with_the_way_out(
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1")])
+def test_a_run_is_split_by_a_word_alone_or_in_a_sweep(
+    sweep: tuple[str, ...], tmp_path: Path, cache: Path
+) -> None:
+    """Runs of a sweep are as those of a command each."""
+    told = command(*sweep, *words_of(tmp_path, cache))
+    assert told.status == 0, told.err
+    records = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*/record.json"))]
+    assert sorted(record["seed"] for record in records) == ([0, 1] if sweep else [0])
+    assert all(record["devices"] == 2 for record in records)
+    assert "2 of 2 runs done" in told.out if sweep else str(tmp_path) in told.out
+
+
+def test_a_sweep_whose_batches_do_not_split_is_refused_before_it_begins(
     tmp_path: Path, cache: Path
 ) -> None:
-    words = [
-        "devices=2",
-        "phi=-1",
-        "accelerator=cpu",
-        *TINY,
-        f"runs={tmp_path}",
-        f"cache={cache}",
-        "wandb.mode=disabled",
-    ]
-    told = command(*words)
-    assert (told.status, told.err) == (0, "")
-    [record] = tmp_path.glob("*/record.json")
-    assert str(record) in told.out and json.loads(record.read_text())["devices"] == 2
-    refused = command("-m", *words)
-    assert refused.status == 1
-    assert refused.err.startswith(
-        "error: devices=2: in a sweep each run has one device; split a single run (no -m, no study=), or"
+    refused = command("-m", "seed=0,1", *words_of(tmp_path, cache), "devices=3")
+    assert refused.status == 1 and not [*tmp_path.glob("*/*")]
+    assert refused.err == (
+        "error: devices=3: recipe.batch_size=64 does not split into equal parts; take another number\n"
     )
+
+
+def words_of(runs: Path, cache: Path) -> list[str]:
+    """The smallest run over two devices."""
+    where = [f"runs={runs}", f"cache={cache}", "wandb.mode=disabled"]
+    return ["devices=2", "phi=-1", "accelerator=cpu", *TINY, *where]
 
 
 def test_a_batch_that_does_not_split_is_refused(execution: Execution) -> None:
@@ -159,11 +164,11 @@ def test_a_batch_that_does_not_split_is_refused(execution: Execution) -> None:
     ):
         execute(planned(), dataclasses.replace(execution, devices=3))
     assert read_record(execution.runs, planned().run) is None
-    check_split(dataclasses.replace(ALIKE, accumulate=4), 4)
+    dataclasses.replace(ALIKE, accumulate=4).check_split(4)
     with pytest.raises(
         ValueError, match="devices=8: recipe.batch_size=16 in parts of 4 does not split into equal"
     ):
-        check_split(dataclasses.replace(ALIKE, accumulate=4), 8)
+        dataclasses.replace(ALIKE, accumulate=4).check_split(8)
 
 
 @pytest.fixture
@@ -221,6 +226,9 @@ def test_small_runs_share_gpus_evenly_by_their_memory(execution: Execution) -> N
 @pytest.mark.usefixtures("gpus")
 def test_a_split_run_takes_all_its_gpus_or_none(execution: Execution) -> None:
     where = dataclasses.replace(execution, accelerator="gpu", devices=2)
+    assert capacity(where) == 1
+    with pytest.raises(ValueError, match="devices=3: torch sees 2 GPUs here; take fewer"):
+        capacity(dataclasses.replace(where, devices=3))
     with devices_of(where) as both:
         assert [device.index for device in both] == [0, 1]
     with (
@@ -260,6 +268,8 @@ def test_images_have_a_quarter_of_what_a_run_has(
     monkeypatch.setattr(devices, "capacity", lambda execution: 4)
     cpu = torch.device("cpu")
     assert devices.image_room(execution, cpu) == 2**28 / 4 / 4
+    split = dataclasses.replace(execution, devices=2)  # each process holds them
+    assert devices.image_room(split, cpu) == 2**28 / 4 / 8
     assert [
         devices.image_room(dataclasses.replace(execution, resident=choice), cpu)
         for choice in (True, False)

@@ -90,14 +90,8 @@ def sweep(words: list[str], launch: Launch, launcher: Sequence[str] = ()) -> Non
     wanted = plan(words)
     wanted.taken.refuse()
     check_logger(wanted.execution.logger)
-    if wanted.execution.devices > 1:
-        way_out = (
-            "split a single run (no -m, no study=), or drop devices= and let the launcher run several side "
-            "by side"
-        )
-        raise ValueError(
-            f"devices={wanted.execution.devices}: in a sweep each run has one device; {way_out}"
-        )
+    for recipe in {entry.run.recipe for entry in wanted.planned}:
+        recipe.check_split(wanted.execution.devices)
     on_signals(interrupt)
     for said in [*wanted.found, *starts(wanted.planned)]:
         print(said, flush=True)

@@ -39,7 +39,7 @@ class Batches:
                 f"recipe.batch_size={recipe.batch_size}: there are only {len(images)} training images; "
                 "take a smaller batch"
             )
-        check_split(recipe, ranks)
+        recipe.check_split(ranks)
         self.images = images
         self.margin = round(recipe.shift * images.side)
         self.recipe, self.seed, self.epoch, self.rank, self.ranks = recipe, seed, epoch, rank, ranks
@@ -94,21 +94,6 @@ class Batches:
         if self.recipe.crop < 1:
             return random_boxes(count, self.recipe.crop, draw)
         return centred(count, 1.0) if self.recipe.from_stored else torch.empty(count, 0)
-
-
-def check_split(recipe: Recipe, devices: int) -> None:
-    """Raises ValueError where so many devices cannot share equally what a network sees at once."""
-    if recipe.part % devices:
-        parts = f" in parts of {recipe.part}" if recipe.accumulate > 1 else ""
-        raise ValueError(
-            f"devices={devices}: recipe.batch_size={recipe.batch_size}{parts} does not split into equal "
-            "parts; take another number"
-        )
-    if recipe.mixes and recipe.part // devices % 2:
-        raise ValueError(
-            f"devices={devices}: images are mixed in pairs, and {recipe.part // devices} are on each at "
-            "once; take an even number"
-        )
 
 
 def mirrored(pixels: Tensor, flips: Tensor) -> Tensor:

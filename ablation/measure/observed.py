@@ -1,5 +1,6 @@
 """What runs cost on this device as their records say: networks by their own seconds, others from them."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,14 +132,15 @@ def observe(
 
 
 def device_here(where: Execution) -> Here | None:
-    """The device that runs would compute on; None where they ask for a GPU and there is none."""
+    """The device that runs would compute on, one each; None where they ask for a GPU and there is none."""
     if where.accelerator != "cpu" and maybe_gpus():
         import torch
 
         from ablation.train.devices import capacity, device_name, on_gpu
 
         if torch.cuda.is_available() and on_gpu(where.accelerator):
-            return Here(device_name(torch.device("cuda", 0)), True, capacity(where))
+            at_once = capacity(dataclasses.replace(where, devices=1))
+            return Here(device_name(torch.device("cuda", 0)), True, at_once)
     if where.accelerator == "gpu":
         return None
     return Here(processor(), False, max(1, cores() // where.threads))

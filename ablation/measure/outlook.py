@@ -115,7 +115,9 @@ def spending(
     unit = "GPU-hours" if found.on_gpu else "core-hours"
     hours = sum(seconds) * (1 if found.on_gpu else found.threads) / 3600
     took = duration(wall_clock(seconds, width))
-    return f"to train: {took} with {width} at once, {hours:,.1f} {unit}; {found.told}"
+    devices = wanted.execution.devices
+    alone = f"; of one device a run: devices={devices} is not predicted" if devices > 1 else ""
+    return f"to train: {took} with {width} at once, {hours:,.1f} {unit}; {found.told}{alone}"
 
 
 def duration(seconds: float) -> str:

@@ -137,6 +137,20 @@ class Recipe:
                 "into equal parts; take a divisor of it"
             )
 
+    def check_split(self, devices: int) -> None:
+        """Raises ValueError where so many devices cannot share equally what the network sees at once."""
+        if self.part % devices:
+            parts = f" in parts of {self.part}" if self.accumulate > 1 else ""
+            raise ValueError(
+                f"devices={devices}: recipe.batch_size={self.batch_size}{parts} does not split into equal "
+                "parts; take another number"
+            )
+        if self.mixes and self.part // devices % 2:
+            raise ValueError(
+                f"devices={devices}: images are mixed in pairs, and {self.part // devices} are on each at "
+                "once; take an even number"
+            )
+
     @property
     def part(self) -> int:
         """Images that the network sees at once, on all devices together."""

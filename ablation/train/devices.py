@@ -85,14 +85,22 @@ def on_gpu(accelerator: str) -> bool:
 
 
 def capacity(execution: Execution) -> int:
-    """How many runs this machine carries at once: one for each `threads` cores, and on GPUs no more than they
-    have shares."""
-    by_cores = max(1, cores() // execution.threads)
+    """How many runs this machine carries at once: one for `threads` cores for each of its devices, on GPUs
+    no more than they have shares. Raises ValueError where there are fewer GPUs than `devices`."""
+    by_cores = max(1, cores() // (execution.threads * execution.devices))
     if not on_gpu(execution.accelerator):
         return by_cores
-    return min(
-        by_cores, sum(shares(execution, index) for index in range(torch.cuda.device_count()))
-    )
+    count = _gpus(execution)
+    on_all = sum(shares(execution, index) for index in range(count))
+    return min(by_cores, on_all // execution.devices)
+
+
+def _gpus(execution: Execution) -> int:
+    """How many there are; raises ValueError where they are fewer than one run takes."""
+    count = torch.cuda.device_count()
+    if execution.devices > count:
+        raise ValueError(f"devices={execution.devices}: torch sees {count} GPUs here; take fewer")
+    return count
 
 
 def shares(execution: Execution, index: int) -> int:
@@ -111,10 +119,7 @@ def _taken(execution: Execution) -> Iterator[list[int]]:
     indices."""
     folder = execution.cache / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
-    count = torch.cuda.device_count()
-    if execution.devices > count:
-        raise ValueError(f"devices={execution.devices}: torch sees {count} GPUs here; take fewer")
-    places = _places(execution, folder, count)
+    places = _places(execution, folder, _gpus(execution))
     while True:
         with contextlib.ExitStack() as locks:
             free = (index for index, path in places if _lock(locks, path))
@@ -151,7 +156,7 @@ def image_room(execution: Execution, device: torch.device) -> float:
         return math.inf if execution.resident else 0.0
     if device.type == "cuda":
         return (execution.gpu_memory or memory(device.index)) * GIB / 4
-    return main_memory() / capacity(execution) / 4
+    return main_memory() / _processes(execution) / 4
 
 
 def main_memory() -> int:
@@ -163,8 +168,13 @@ def main_memory() -> int:
 
 
 def readers(execution: Execution) -> int:
-    """Processes that read images for one run: its part of the cores, one at least."""
-    return max(1, cores() // capacity(execution))
+    """Processes that read images for one process of a run: its part of the cores, one at least."""
+    return max(1, cores() // _processes(execution))
+
+
+def _processes(execution: Execution) -> int:
+    """That train at once, one for each device of each run."""
+    return capacity(execution) * execution.devices
 
 
 def device_name(device: torch.device) -> str:

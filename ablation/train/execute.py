@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import platform
+import signal
 import subprocess
 import time
 import warnings
@@ -84,6 +85,8 @@ def _together(planned: Planned, execution: Execution, place: Place) -> Record:
 
 
 def _member(planned: Planned, execution: Execution, place: Place, port: int) -> Record:
+    if "SLURM_JOB_ID" in os.environ:
+        _deaf_to(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     os.environ |= {
         "LOCAL_RANK": str(place.rank),
         "NODE_RANK": "0",
@@ -95,6 +98,13 @@ def _member(planned: Planned, execution: Execution, place: Place, port: int) -> 
     record = _attempt(planned, execution, place)
     torch.distributed.destroy_process_group()
     return record
+
+
+def _deaf_to(*numbers: signal.Signals) -> None:
+    """Slurm warns every process of a job, before a preemption and its time limit: the one that started this
+    one answers for all, and whatever ends that ends this."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -79,6 +79,27 @@ def test_a_job_preempted_and_then_out_of_time_goes_on_from_its_checkpoint(
     assert records(runs) == records(tmp_path / "undisturbed")
 
 
+def test_a_run_over_two_devices_is_one_job_that_goes_on_after_a_preemption(
+    start: Start, tmp_path: Path
+) -> None:
+    """Two runs of two processes each (gloo: the GPUs are no real ones), one of them preempted."""
+    words = ("devices=2", "seed=0,1", *training(60))
+    undisturbed = start("-m", *words, "runs=undisturbed")
+    sweep = start(*SLURM, *words)
+    runs = tmp_path / "runs"
+    wait_for(lambda: queue("RUNNING") and progress(runs)["epoch"] >= 10)
+    [job] = queue("RUNNING")  # it has both GPUs
+    assert "TresPerNode=gres:gpu:2" in slurm("scontrol", "show", "job", job)
+    assert "NumCPUs=2 " in slurm("scontrol", "show", "job", job)
+    high = ("--partition=high", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
+    slurm("sbatch", "--wait", *high)
+    text = output(sweep)
+    output(undisturbed)
+    assert "2 of 2 runs done" in text
+    assert "Restarts=1" in slurm("scontrol", "show", "job", job)
+    assert records(runs) == records(tmp_path / "undisturbed")
+
+
 def test_after_scancel_the_same_command_finishes_only_that_run(
     start: Start, tmp_path: Path
 ) -> None:
