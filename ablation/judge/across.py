@@ -164,16 +164,19 @@ def _slopes(known: Sequence[Lead], setting: str, cost: str) -> list[Finding]:
 
 
 def _slope(own: Sequence[Lead], subject: str) -> Question:
-    """The least-squares slope of what is found on what is foretold."""
+    """The slope of what is found on what is foretold, by least squares in which a lead counts as much as it
+    is known: by the inverse of its variance."""
     x = np.array([float(lead.x.effect) for lead in own])
-    distances = x - x.mean()
-    shares = distances / np.square(distances).sum()
+    errors = np.array([float(lead.x.error) for lead in own])
+    known = np.ones(len(own)) if np.isnan(errors).any() else errors**-2
+    distances = x - np.average(x, weights=known)
+    shares = known * distances / (known * np.square(distances)).sum()
     weights = sum(share * lead.found.weights for share, lead in zip(shares, own, strict=True))
     return Question(
         subject,
         Quantity("slope", weights),
         Quantity("no relation", np.zeros_like(weights)),
-        "foretold leads are taken as they are: their own errors make the slope flatter",
+        "weighted by how well leads are foretold, whose errors still make the slope flatter",
         directed=False,
     )
 
