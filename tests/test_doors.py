@@ -288,6 +288,8 @@ BAD = {
     "seed=-1": "seed=-1: must be from 0",
     "seed=1.5": "seed=1.5: expected a whole number",
     "ph=1": "ph: there is no such setting",
+    "quick": "^quick: say study=quick; python -m ablation.run --help lists",
+    "study=quick fast": "^fast: say fast=VALUE, or GROUP=fast; python -m ablation.run --help lists",
     "cost=matched scaling.alpha=1 scaling.beta=1 scaling.gamma=1 phi=1": (
         r"alpha\*beta\^2\*gamma\^2 = "
         r"1.*cost=nominal"
