@@ -225,6 +225,8 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(
     assert len(rows) == 8 and all(row["done"] for row in rows)
     report = door("report", *words)
     assert "no records" not in report.stdout
+    last = report.stdout.splitlines()[-1]
+    assert re.fullmatch(r"sweep: \S.*\. All of it: \S*results/sweep/report\.html", last)
     assert (
         len(re.findall(r"^(?:depth|width) +[01] +matched .*% to .*%  +2", report.stdout, re.M)) == 4
     )

@@ -23,7 +23,7 @@ STEPS = 32  # shades: few enough that their bar is drawn as lines are, and not a
 BRIGHTEST = 0.75  # of the map of shades: what lies beyond is lost on white paper
 # What is measured, by the images that it is of, and its name in histories; the first tells more.
 MEASURED = {"validation": "val/accuracy", "training": "train/accuracy"}
-LAST = 0.75  # of the epochs: what a curve gains after them is its rise at the end
+LAST = 0.75  # of the epochs: what a curve gains since is its rise at the end
 
 
 def learning_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
@@ -50,9 +50,9 @@ def learning_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | No
 
 
 def rises(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each network what the last quarter of its epochs added to the mean (`rise`, a fraction) since an
-    epoch (`since`): of validation accuracy, or of training accuracy where validation was not looked at
-    before."""
+    """Of each network how far its mean rose (`rise`, a fraction) from the last look at or before three
+    quarters of its epochs (`since`) to the end: of validation accuracy, or of training accuracy where
+    validation was not looked at by then."""
     networks = table.groupby([*ARM, "cost"], sort=False)
     ends = [end for _, network in networks if (end := _end(network)) is not None]
     return pd.DataFrame(ends, columns=[*table.columns, "since", "rise"])
@@ -201,7 +201,7 @@ def _since(ends: pd.DataFrame) -> str:
     """The epochs that are meant, where they are the same for all."""
     epochs = ends[["since", "epoch"]].drop_duplicates()
     if len(epochs) > 1:
-        return "over the last quarter of their epochs"
+        return "since three quarters of their epochs or before"
     first, last = epochs.iloc[0]
     return f"from epoch {first:g} to {last:g}"
 
