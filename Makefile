@@ -12,6 +12,40 @@ STUDIES := recipe balance figure3 figure4 figure7 figure8 table3 table7 star sta
 ARGS :=
 STUDY ?= quick
 
+# What targets that train or test take, for `make help`: measured on two cores of an AMD EPYC without a GPU, and on a quiet machine. One that is
+# empty is not shown.
+TIME_study := a quarter of an hour
+TIME_recipe :=
+TIME_balance :=
+TIME_figure3 :=
+TIME_figure8 :=
+TIME_table7 :=
+TIME_star :=
+TIME_star-check :=
+TIME_grid-search :=
+TIME_resolution-control :=
+TIME_schedule :=
+TIME_negative-control :=
+TIME_controls :=
+TIME_sweep-depth :=
+TIME_sweep-width :=
+TIME_sweep-resolution :=
+TIME_sweep-compound :=
+TIME_figures-3-4-8 :=
+TIME_stripes :=
+TIME_reference :=
+TIME_test :=
+TIME_check :=
+TIME_check-statistics := two minutes
+TIME_oracle := a minute
+TIME_test-slurm :=
+TIME_test-ray :=
+TIME_test-browser :=
+TIME_test-package :=
+TIME_test-bundle :=
+TIME_chaos :=
+TIME_notebooks :=
+
 # Figures 3, 4 and 8, each with the study that has its records (figure4's small size is balance).
 THREE_FIGURES := figure3=figure3 figure4=balance figure8=figure8
 
@@ -38,13 +72,16 @@ DOWNLOAD = $(PYTHON) -m pip download --quiet --dest $(BUNDLE) --only-binary=:all
 redraw = for study in $(patsubst results/$1/%/records.parquet,%,$(wildcard results/$1/*/records.parquet)); do \
   $(BIN)/python -m ablation.report study=$$study $2 interactive=false runs=results/$1/$$study || exit; done
 
-.PHONY: help install study figures-3-4-8 reference stripes shapes reference-train figures report status wandb-sync wandb-workspace bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos lint check check-statistics \
+.PHONY: help install study figures-3-4-8 reference stripes shapes reference-train figures report status wandb-sync wandb-workspace bench calibrate-cost bench-networks bench-oracle audit $(STUDIES) test test-slurm test-ray test-gpu test-browser test-package test-bundle oracle docs chaos notebooks lint check check-statistics \
   bundle unbundle clean sweep-depth sweep-width sweep-resolution sweep-compound
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); \
-	  printf (length($$1) > 20 ? "%s\n%22s%s\n" : "%-22s%s%s\n"), $$1, "", $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^TIME_/ { split($$0, part, / *:= */); if (part[2]) time[substr(part[1], 6)] = part[2] } \
+	  /^[a-z$$].*:.*## / { gsub(/\$$\(STUDIES\)/, "$(STUDIES)", $$1); count = split($$1, names, " "); took = ""; \
+	  for (i = 1; i <= count; i++) if (names[i] in time) took = took (took ? ", " : "") (count > 1 ? names[i] " " : "") time[names[i]]; \
+	  printf (length($$1) > 20 ? "%s\n%22s%s%s\n" : "%-22s%s%s%s\n"), $$1, "", $$2, took ? " [" took "]" : "" } \
+	  END { print "\n[time]: measured on two cores of an AMD EPYC, no GPU" }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with pinned requirements
 
@@ -54,7 +91,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table (a quarter of an hour on two cores of an AMD EPYC)
+study: $(INSTALLED) ## draw the control's shipped page; train the quick study, draw its figures, print its table
 	@$(BIN)/python -m ablation.report study=figure8 runs=results/stripes/figure8 results=results/shipped > /dev/null
 	@echo "results/shipped/figure8/report.html is drawn from the records that ship: five seeds, up to 8 times the FLOPs. What trains now is that up to 4 times, with three."
 	$(BIN)/python -m ablation.run study=quick
@@ -122,7 +159,7 @@ audit: $(INSTALLED) ## the paper's printed costs against counted ones, and what 
 test: $(INSTALLED) ## the test suite, side by side on four cores at most (PYTEST_ADDOPTS adds options, as -n0: one after the other)
 	PYTEST_ADDOPTS="--numprocesses=logical --maxprocesses=4 --dist=worksteal $$PYTEST_ADDOPTS" $(BIN)/python -m pytest
 
-oracle: $(ORACLE)/.installed ## logits with converted weights against timm's and torchvision's own modules (an environment of its own, a minute)
+oracle: $(ORACLE)/.installed ## logits with converted weights against timm's and torchvision's own modules (an environment of its own)
 	$(ORACLE)/bin/python -m pytest tests/oracle
 
 bench-oracle: $(INSTALLED) $(ORACLE)/.installed ## training steps by our definition of B0 against timm's and torchvision's (minutes)
@@ -134,7 +171,7 @@ $(ORACLE)/.installed: constraints.txt
 	$(ORACLE)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy pytest timm==1.0.31 torchvision==0.28.0
 	@touch $@
 
-check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power (two minutes)
+check-statistics: $(INSTALLED) ## the judge on simulated studies: coverage, false verdicts, power
 	$(BIN)/python -m ablation.judge.simulate
 
 test-slurm: $(INSTALLED) ## the launcher slurm, on a Slurm that this starts and stops (installed by apt-get where it is missing)
@@ -169,6 +206,9 @@ $(SITE)/.installed: docs/site/requirements.txt
 
 chaos: $(INSTALLED) ## a sweep killed at random until it is done, held against an undisturbed one (minutes)
 	$(BIN)/python -m tests.chaos
+
+notebooks: $(INSTALLED) ## run the notebooks and keep what they show (nine short trainings)
+	$(BIN)/python -m tests.notebooks
 
 lint: $(INSTALLED) ## ruff: lint and format
 	$(BIN)/ruff check

@@ -58,7 +58,7 @@ def chosen(wanted: Plan) -> Job:
     jobs: dict[str, Job] = {}
     for job in wanted.jobs:
         jobs.setdefault(job.planned.run.id, job)
-    named = wanted.taken.run
+    named = wanted.taken.run and Path(wanted.taken.run).name  # its folder will do
     if named in jobs:
         return jobs[named]
     if named is None and len(jobs) == 1:
@@ -66,10 +66,13 @@ def chosen(wanted: Plan) -> Job:
     runs = wanted.execution.runs
     ready = sorted(jobs, key=lambda run_id: not kept_weights(runs, jobs[run_id].planned.run))
     some = ", ".join(f"run={run_id} ({jobs[run_id].planned.label})" for run_id in ready[:SHOWN])
-    first = f"run={named}: not among these; " if named else ""
-    raise ValueError(
-        f"{first}the words ask for {counted(len(jobs), 'run')}; pick one, such as {some}"
-    )
+    asked = f"the words ask for {counted(len(jobs), 'run')}"
+    if named:
+        raise ValueError(
+            f"run={named}: not among these; {asked}, such as {some}; give the words that trained it, too, "
+            f"as in study=quick run={named}"
+        )
+    raise ValueError(f"{asked}; pick one, such as {some}")
 
 
 def training(wanted: Plan, job: Job, words: list[str]) -> str:

@@ -22,7 +22,7 @@ def show(words: list[str], multirun: bool) -> None:
     """Print the recommendation of a plan's records."""
     limits = [word for word in words if word.startswith("budget.")]
     budget = build(Budget, OmegaConf.to_container(compose("config", limits).budget), "budget")  # type: ignore[arg-type]
-    wanted = plan(words)
+    wanted = plan([word for word in words if word not in limits])
     print(text(advise(Results.of(wanted), budget, Forecast(wanted).step_seconds)))
 
 

@@ -21,6 +21,7 @@ from ablation.judge.findings import table
 from ablation.runs.arms import starts
 from ablation.runs.checks import counted
 from ablation.runs.files import write_text
+from ablation.show.answer import answer
 from ablation.show.comparisons import COMPARISONS
 from ablation.show.drawing import Drawing, save, style, write
 from ablation.show.forest import OF_FINDINGS
@@ -177,12 +178,13 @@ def main() -> None:
 
 
 def show(words: list[str], multirun: bool) -> None:
-    """Report on what the overrides ask for, or on every study that ships; print the tables and where the
-    figures are."""
+    """Report on what the overrides ask for, or on every study that ships; print the tables, where the figures
+    are and, last, the answers."""
     chosen = multirun or any(
         word.split("=")[0] in ("study", "scaling", "phi", "seed") for word in words
     )
     lines: list[tuple[str, str, str]] = []
+    answers: list[str] = []
     for asked in [words] if chosen else [[*words, f"study={name}"] for name in studies()]:
         try:
             wanted = plan(asked)
@@ -193,6 +195,8 @@ def show(words: list[str], multirun: bool) -> None:
             continue
         results = Results.of(wanted)
         lines += [(wanted.name, *line) for line in report(results)]
+        if said := answer(results.findings, wanted.claim):
+            answers.append(f"{wanted.name}: {said} All of it: {results.folder / 'report.html'}")
         if results.done:
             print(f"\n{wanted.name}\n{results_table(results)}")
         for said in starts(wanted.planned):
@@ -200,6 +204,7 @@ def show(words: list[str], multirun: bool) -> None:
         if results.findings:
             print(f"\n{tables(results.findings, 'simple')}")
     print("\n" + tabulate(lines, headers=["study", "figure", "where"]))
+    print("".join(f"\n{said}\n" for said in answers), end="")
 
 
 if __name__ == "__main__":

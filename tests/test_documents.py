@@ -130,6 +130,11 @@ def test_every_file_that_a_document_names_is_there(path: Path) -> None:
     ] == []
 
 
+def test_what_has_a_time_in_make_help_is_a_target() -> None:
+    timed = re.findall(r"^TIME_([\w-]+) *:=", MAKEFILE, re.M)
+    assert timed and set(timed) <= TARGETS
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
 

@@ -225,6 +225,8 @@ def test_a_multirun_trains_shared_points_once_prints_the_table_and_resumes(
     assert len(rows) == 8 and all(row["done"] for row in rows)
     report = door("report", *words)
     assert "no records" not in report.stdout
+    last = report.stdout.splitlines()[-1]
+    assert re.fullmatch(r"sweep: \S.*\. All of it: \S*results/sweep/report\.html", last)
     assert (
         len(re.findall(r"^(?:depth|width) +[01] +matched .*% to .*%  +2", report.stdout, re.M)) == 4
     )
@@ -288,6 +290,8 @@ BAD = {
     "seed=-1": "seed=-1: must be from 0",
     "seed=1.5": "seed=1.5: expected a whole number",
     "ph=1": "ph: there is no such setting",
+    "quick": "^quick: say study=quick; python -m ablation.run --help lists",
+    "study=quick fast": "^fast: say fast=VALUE, or GROUP=fast; python -m ablation.run --help lists",
     "cost=matched scaling.alpha=1 scaling.beta=1 scaling.gamma=1 phi=1": (
         r"alpha\*beta\^2\*gamma\^2 = "
         r"1.*cost=nominal"

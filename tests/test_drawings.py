@@ -3,7 +3,7 @@ were put into the records."""
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -111,32 +111,86 @@ def test_examples_are_of_each_kind() -> None:
     assert EXAMPLES.found(table)[0].startswith("`stripes`: images made by the project")
 
 
-def test_learning_curves_are_the_means_of_histories() -> None:
+LEARNED = (0.2, 0.5, 0.6, 0.7)
+
+
+def learned(looks: Mapping[int, float]) -> pd.DataFrame:
+    """The table of curves of networks that learned LEARNED, and on validation images what was seen there;
+    a tenth more with the second seed."""
     entries = planned()
-    learned = (0.2, 0.5, 0.6, 0.7)
-    records = {
-        entry.run.id: some_record(
-            entry.run,
-            history=tuple(
-                {"epoch": epoch + 1, "train/accuracy": it + 0.1 * entry.run.seed}
-                for epoch, it in enumerate(learned)
-            ),
-        )
-        for entry in entries
-    }
+    records = {}
+    for entry in entries:
+        more = 0.1 * entry.run.seed
+        rows = [
+            {"epoch": epoch, "train/accuracy": it + more}
+            | ({"val/accuracy": looks[epoch] + more} if epoch in looks else {})
+            for epoch, it in enumerate(LEARNED, 1)
+        ]
+        records[entry.run.id] = some_record(entry.run, history=tuple(rows))
     table = frame(entries, records)
-    shown = LEARNING.tabulate(table, LEARNING.select(summary(table)))
+    return LEARNING.tabulate(table, LEARNING.select(summary(table)))
+
+
+def test_learning_curves_are_the_means_of_histories() -> None:
+    shown = learned({2: 0.4, 3: 0.5, 4: 0.58})
     width = shown[shown["rule"] == "width"]
-    one = width[width["macs"] == width["macs"].max()]
-    assert np.allclose(one["mean"], np.add(learned, 0.05))
-    assert np.allclose(one["low"], learned) and np.allclose(one["high"], np.add(learned, 0.1))
-    [sentence] = LEARNING.found(shown)
-    assert sentence.endswith("training accuracy: width +10.0, resolution +10.0.")
+    largest = width[width["macs"] == width["macs"].max()]
+    training, validation = (
+        largest[largest["images"] == images] for images in ("training", "validation")
+    )
+    assert np.allclose(training["mean"], np.add(LEARNED, 0.05))
+    assert np.allclose(training["low"], LEARNED)
+    assert np.allclose(training["high"], np.add(LEARNED, 0.1))
+    assert list(validation["epoch"]) == [2, 3, 4]
+    assert np.allclose(validation["mean"], [0.45, 0.55, 0.63])
     with style():
         figure = LEARNING.draw(shown)
     first, second, *_ = figure.axes
     assert [first.get_title(), second.get_title()] == ["width", "resolution"]
-    assert np.allclose(first.lines[0].get_ydata(), 100 * np.add(learned, 0.05))
+    thin, dotted, *_ = first.lines
+    assert np.allclose(thin.get_ydata(), 100 * np.add(LEARNED, 0.05))
+    assert np.allclose(dotted.get_ydata(), [45, 55, 63]) and dotted.get_marker() == "o"
+    assert "networks still rise at the end" in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        (
+            {2: 0.4, 3: 0.5, 4: 0.58},
+            "from epoch 3 to 4, by more than 0.5 points of validation accuracy",
+        ),
+        ({}, "from epoch 3 to 4, by more than 0.5 points of training accuracy"),
+        ({4: 0.58}, "from epoch 3 to 4, by more than 0.5 points of training accuracy"),
+    ],
+)
+def test_curves_that_rise_in_their_last_quarter_are_told(
+    looks: dict[int, float], told: str
+) -> None:
+    """Of validation images where they were looked at before the end, else of training images."""
+    shown = learned(looks)
+    networks = shown["label"].nunique()
+    rise = "+8.0" if len(looks) > 1 else "+10.0"
+    first, *others = LEARNING.found(shown)
+    assert first.startswith(f"{networks} of {networks} networks still rise at the end, {told}: ")
+    assert first.count(f"({rise})") == networks
+    assert any("validate_every=1" in text for text in others) == (len(looks) == 1)
+    assert "study=schedule" in others[-1]
+
+
+def test_curves_that_are_flat_at_the_end_do_not_rise() -> None:
+    shown = learned({2: 0.4, 3: 0.5, 4: 0.503})
+    networks = shown["label"].nunique()
+    assert LEARNING.found(shown)[0].startswith(f"0 of {networks} networks still rise at the end")
+    assert LEARNING.found(shown)[0].endswith("points of validation accuracy.")
+
+
+def test_one_epoch_does_not_tell_what_rises() -> None:
+    shown = learned({4: 0.6})
+    last = shown[shown["epoch"] == 4]
+    assert LEARNING.found(last)[0] == "Too few epochs to tell whether a curve still rises."
+    with style():
+        assert "rise" not in LEARNING.draw(last).get_supxlabel()
 
 
 def test_records_without_histories_have_no_learning_curves() -> None:

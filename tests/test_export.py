@@ -388,8 +388,11 @@ def test_one_run_has_to_be_meant(words: list[str], tmp_path: Path) -> None:
     said = refused(r"^the words ask for 6 runs; pick one, such as run=", several)
     assert said.count("run=") == 3
     assert f"such as run={run.id} (compound phi=1 seed=3)" in said  # the one with weights
-    refused(r"^run=feed: not among these; the words ask for 6 runs; pick one", several, "run=feed")
-    take(several, None, f"run={run.id}")
+    said = refused(
+        r"^run=feed: not among these; the words ask for 6 runs, such as ", several, "run=feed"
+    )
+    assert said.endswith("; give the words that trained it, too, as in study=quick run=feed")
+    take(several, None, f"run=runs/{run.id}")
     assert (tmp_path / "taken" / "model.py").exists()
 
 

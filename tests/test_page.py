@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from email.message import Message
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ from ablation.show.chart import SHAPES, chart, printed
 from ablation.show.comparisons import COMPARISONS, compound_found, gain_found, single_found
 from ablation.show.drawing import LAST, PALETTE, SPARE
 from ablation.show.forest import FOREST
-from ablation.show.page import PAPER, brief, home, in_order, undiverged
+from ablation.show.page import PAPER, brief, home, in_order, marked, undiverged
 from ablation.show.results import Results, commands, needed, note
 from ablation.show.searches import SEARCHES
 from ablation.show.tables import by_claim
@@ -361,6 +362,33 @@ def test_every_figure_stands_in_the_page_with_what_it_shows(results: Results, pa
         if planned:
             for text in drawing.found(results.shown(drawing)):
                 assert text in words
+
+
+def test_what_a_figure_shows_may_hold_code_and_no_markup(page: str) -> None:
+    assert marked("`a=1` <b> & `c`") == "<code>a=1</code> &lt;b&gt; &amp; <code>c</code>"
+    assert not [
+        text for text in re.findall("<figcaption>.*?</figcaption>", page, re.S) if "`" in text
+    ]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (None, ""),
+        (["Paper, https://a"], ""),
+        (["Paper, https://a", "Repository, https://b"], "https://b"),
+        (["Repository, https://b", "Homepage, https://c"], "https://c"),
+    ],
+)
+def test_the_project_is_linked_where_it_has_an_address(
+    addresses: list[str] | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper's address is not the project's."""
+    said = Message()
+    for address in addresses or []:
+        said["Project-URL"] = address
+    monkeypatch.setattr("ablation.show.page.metadata", lambda name: said)
+    assert home.__wrapped__() == told
 
 
 def test_missing_runs_and_the_command_that_trains_them_are_named(

@@ -2,6 +2,8 @@
 
 import re
 
+from ablation.command.shipped import studies
+
 
 class NotYet(ValueError):
     """What is asked for follows from records that do not exist yet; the message names the command that makes
@@ -28,8 +30,16 @@ def one_line(error: BaseException) -> str:
             f"{unknown[1]}: there is no such setting; python -m ablation.run --cfg job shows all that "
             "there are"
         )
+    if bare := re.match(r"Error parsing override '([^=']+)'\s+missing EQUAL", text):
+        return _no_setting(bare[1])
     if absent := re.search(r"Unknown plugin class : 'hydra_plugins\.(\w+)\.", text):
         plugin = absent[1].replace("_", "-")
         return f"{plugin} is not installed: pip install {plugin}"
     available = re.sub(r"\n\t", ", ", text).replace(":, ", ": ")
     return re.sub(r"\s*\n\s*", "; ", available)
+
+
+def _no_setting(word: str) -> str:
+    """What a word without a value may have meant."""
+    meant = f"study={word}" if word in studies() else f"{word}=VALUE, or GROUP={word}"
+    return f"{word}: say {meant}; python -m ablation.run --help lists settings and groups"

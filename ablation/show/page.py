@@ -2,6 +2,7 @@
 runs, audit, and how to repeat it."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ablation.judge.contrasts import LEVEL
 from ablation.judge.expected import tally
@@ -208,7 +209,16 @@ def template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["marked"] = marked
     return environment.get_template("page.html.j2")
+
+
+def marked(text: str) -> Markup:
+    """Text as HTML, in which what stands between backticks is code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+CODE = re.compile("`([^`]+)`")
 
 
 @cache
@@ -342,12 +352,14 @@ WORDS = {
 
 @cache
 def home() -> str:
-    """The address of the project, where the installed package says one; else ""."""
+    """The address of the project, where the installed package says one (`Homepage`, `Repository`); else
+    ""."""
     try:
         said = metadata("ablation").get_all("Project-URL") or []
     except PackageNotFoundError:
         return ""
-    return said[0].partition(", ")[2] if said else ""
+    addresses = dict(line.split(", ", 1) for line in said)
+    return addresses.get("Homepage") or addresses.get("Repository") or ""
 
 
 def trained(results: Results) -> dict[str, str]:

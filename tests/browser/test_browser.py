@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(
 QUIET = ("quic", "gpu", "background-networking", "component-update", "sync")
 POINTS = "#chart path[aria-roledescription=point]"
 PICTURES = ROOT / "build" / "browser"
+# A4 within the margins of a print.
+SHEET = {"width": 718, "height": 1046, "deviceScaleFactor": 1, "mobile": False}
 
 
 @pytest.fixture(scope="module")
@@ -368,6 +370,9 @@ def test_a_print_holds_the_figures_and_no_controls(page: Chrome) -> None:
         "null)"
     )
     assert set(page.execute_script(shown, "figure img.wide, .verdicts, pre")) == {True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SHEET)
+    tables = "return [...document.querySelectorAll('table')].map(each => each.scrollWidth)"
+    assert max(page.execute_script(tables)) <= SHEET["width"]
     hidden = "nav, #axes, #chart, .save, .hint, img.narrow"
     assert set(page.execute_script(shown, hidden)) == {False}
     assert keep(
