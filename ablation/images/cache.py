@@ -1,11 +1,12 @@
-"""Decoded images on disk: each data set once, found again by what decides its content, and split in three."""
+"""Decoded images on disk, or what is known of images that stay encoded: each data set once, found again by
+what decides its content, and split in three."""
 
 import hashlib
 import json
 import logging
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 from ablation.images.decoding import decode, progress_of, render
 from ablation.images.embedded import embedded, of_kind
+from ablation.images.encoded import listing
 from ablation.images.sources import drawn
 from ablation.runs.checks import counted
 from ablation.runs.config import Data, digest
@@ -25,12 +27,15 @@ from ablation.runs.files import set_aside, slug, unwritten, write_json
 
 log = logging.getLogger(__name__)
 DECODER = 2  # raised when the same files decode to other pixels
+LISTING = 1  # raised when something else is to be known of images that stay encoded
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What decides how a data set is decoded, besides which images it is.
 DECISIVE = (
     *("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation"),
     *("upsample", "draw", "background", "skip_broken", "pixel_limit", "stored"),
 )
+
+Fill = Callable[[Data, Path], Mapping[str, Any]]  # a folder from a data set; what there is to say
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,9 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    known = counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    made = embedded(data)
+    known = counts(place(data, cache)) or counts(place(data, cache, encoded=True))
+    known = known or (made.SIZES if made else {})
     own = {source: len(of_kind(data, count)) for source, count in known.items()}
     train = data.train_size or (own["train"] - data.validation_size if own else None)
     evaluation = data.evaluation_size or own.get("evaluation")
@@ -88,14 +95,17 @@ def counts(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of decoded images, and all that decides what is in it."""
+def _place(data: Data, cache: Path, encoded: bool = False) -> tuple[Path, dict[str, Any]]:
+    """The folder of decoded images, or of what is known of encoded ones, and all that decides what is in
+    it."""
     identity = data.identity()
     source = {key: value for key, value in identity.items() if key in DECISIVE}
     # The seed draws what is held out to evaluate on, where nothing else is.
     source |= {"decoder": DECODER, "seed": data.split_seed}
     if made := embedded(data):
         source["generator"] = made.VERSION
+    if encoded:
+        source["listing"] = LISTING
     return cache / f"{slug(Path(data.name).name)[:40]}-{digest(source)}", source
 
 
@@ -105,9 +115,9 @@ def about(data: Data, cache: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def place(data: Data, cache: Path) -> Path:
-    """The folder that decoded images have, or will have."""
-    return _place(data, cache)[0]
+def place(data: Data, cache: Path, encoded: bool = False) -> Path:
+    """The folder that decoded images have, or will have; or that of what is known of encoded ones."""
+    return _place(data, cache, encoded)[0]
 
 
 def underway(folder: Path) -> tuple[int, int] | None:
@@ -137,28 +147,39 @@ def decoded(data: Data, cache: Path) -> Path:
     named, set aside and decoded again. Raises OSError, with the folder and a way out, where it cannot be
     written.
     """
-    folder, source = _place(data, cache)
+    return _filled(data, cache, *_place(data, cache), render if data.embedded else decode)
+
+
+def listed(data: Data, cache: Path) -> Path:
+    """The folder of what is known of images that stay encoded (see encoded.listing), made once, as the one
+    of decoded images is."""
+    return _filled(data, cache, *_place(data, cache, encoded=True), listing)
+
+
+def _filled(data: Data, cache: Path, folder: Path, source: Mapping[str, Any], fill: Fill) -> Path:
     if _whole(folder):
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _whole(folder):
-                _decode_anew(data, folder, source)
+                _fill_anew(data, folder, source, fill)
     except OSError as error:
         raise unwritten(folder, error, "cache") from error
     return folder
 
 
-def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
+def _fill_anew(data: Data, folder: Path, source: Mapping[str, Any], fill: Fill) -> None:
     draft = _draft(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        said = (render if data.embedded else decode)(data, draft)
-        arrays = {file.name: _written(file) for file in sorted(draft.glob("*.npy"))}
-        about = {"source": source, "digest": _content_digest(draft), "arrays": arrays}
-        write_json(draft / "about.json", about | said)
+        said = fill(data, draft)
+        files = sorted([*draft.glob("*.npy"), *draft.glob("*.bytes")])
+        arrays = {file.name: _written(file) for file in files}
+        digest = said.get("digest") or _content_digest(draft)
+        about = {"source": source, "arrays": arrays} | said | {"digest": digest}
+        write_json(draft / "about.json", about)
         stamp(draft).touch()
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -261,12 +282,12 @@ def _content_digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def recorded(data: Data, runs: Path) -> Path:
-    """Where the runs of a folder of records write down what these images were."""
-    return runs / "data" / f"{digest(data.identity())}.json"
+def recorded(data: Data, runs: Path, encoded: bool = False) -> Path:
+    """Where the runs of a folder of records write down what these images were, as pixels or as bytes."""
+    return runs / "data" / f"{digest(data.identity())}{'-encoded' if encoded else ''}.json"
 
 
-def check_digest(data: Data, found: str, runs: Path) -> None:
+def check_digest(data: Data, found: str, runs: Path, encoded: bool = False) -> None:
     """The first run in a folder of records writes down what its images were; raises ValueError where a later
     run finds others.
 
@@ -275,7 +296,7 @@ def check_digest(data: Data, found: str, runs: Path) -> None:
     """
     if data.embedded:
         return
-    path = recorded(data, runs)
+    path = recorded(data, runs, encoded)
     if not path.exists():
         write_json(path, {"name": data.name, "digest": found})
     elif (known := json.loads(path.read_text(encoding="utf-8"))["digest"]) != found:
