@@ -2,9 +2,13 @@
 that do not decode."""
 
 import dataclasses
+import errno
 import io
 import math
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +16,22 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ablation.command.errors import one_line
 from ablation.command.planning import Plan
 from ablation.images import sources
 from ablation.images.batches import Batches, normalise, random_boxes, random_draws, standard
 from ablation.images.cache import listed, place
-from ablation.images.encoded import Packed, centre_box, originals, random_box
+from ablation.images.encoded import Packed, Unreadable, centre_box, originals, random_box
+from ablation.images.parquet import images_in
 from ablation.images.pixels import edges_of, view
 from ablation.images.splits import Images, Streamed, load, load_for, load_originals
-from ablation.images.survey import survey
+from ablation.images.survey import _surveyed, survey
 from ablation.runs.config import Data, Recipe
+from ablation.runs.states import finished
 from ablation.show.activation import examples
 from ablation.train.card import told
 from ablation.train.execute import execute
+from ablation.train.watch import Watch
 from ablation.train.written import prepare
 from tests.test_data import write_parquet
 from tests.test_photos import BATCH, jpeg, photograph, planned
@@ -305,3 +313,126 @@ def test_examples_of_a_report_are_cut_as_evaluation_is(photos: Path, tmp_path: P
     assert shown.labels.tolist() == [0, 1]
     for one in shown.pixels:
         assert any(torch.equal(one, other) for other in splits.evaluation.pixels)
+
+
+# --- What does not decode.
+
+
+def halve(file: Path) -> bytes:
+    """Cut a file in half, header whole; returns what it was."""
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def test_images_cut_short_are_all_named_before_the_first_epoch_or_left_out(
+    photos: Path, tmp_path: Path
+) -> None:
+    """Their headers are whole, so that a plan sees nothing."""
+    for name in ("cat/04.jpg", "dog/07.jpg"):
+        halve(photos / name)
+    [entry] = album(photos, tmp_path).planned
+    with pytest.raises(ValueError, match=r"[12] of \d+ images in ") as refused:
+        load_for(entry.run, tmp_path / "cache")
+    said = str(refused.value)
+    assert "cat/04.jpg" in said and "dog/07.jpg" in said and "image file is truncated" in said
+    assert said.endswith("or leave them out by data.skip_broken=true") and "\n" not in said
+    [skipping] = album(photos, tmp_path, "data.skip_broken=true").planned
+    splits = load_for(skipping.run, tmp_path / "cache")
+    assert len(splits.train) + len(splits.validation) + len(splits.evaluation or ()) == 22
+    listed_ = place(skipping.run.data, tmp_path / "cache", encoded=True)
+    told_ = (listed_ / "broken.txt").read_text()
+    assert told_.count("image file is truncated") == 2 and "cat/04.jpg" in told_
+
+
+def test_skipping_leaves_the_same_images_as_where_they_are_stored(
+    squares: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "squares"
+    shutil.copytree(squares, folder)
+    halve(folder / "cat" / "06.png")
+    data = album(folder, tmp_path, "data.skip_broken=true").planned[0].run.data
+    stored = load(data, 20, tmp_path / "cache", view=0.875)
+    encoded = load_originals(data, 20, tmp_path / "cache", CROPS)
+    law = dataclasses.replace(CROPS, crop_from="stored")
+    assert same(epochs(stored.train, law), epochs(encoded.train, CROPS))
+    assert torch.equal(stored.validation.labels, encoded.validation.labels)
+
+
+def test_a_file_damaged_in_the_third_epoch_stops_the_run_in_a_line_and_mended_it_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("recipe.epochs=4", "recipe.warmup_epochs=0.5", "baseline=micro", "baseline.pixels=16")
+    wanted = album(photos, tmp_path, *words)
+    [entry] = wanted.planned
+    undisturbed = execute(entry, dataclasses.replace(wanted.execution, runs=tmp_path / "other"))
+    whole: dict[Path, bytes] = {}
+    over = Watch.on_train_epoch_end
+
+    def disturbed(self: Watch, trainer: Any, module: Any) -> None:
+        over(self, trainer, module)
+        if trainer.current_epoch == 1:
+            whole.update({file: halve(file) for file in photos.rglob("*.jpg")})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "on_train_epoch_end", disturbed)
+        with pytest.raises(Unreadable) as stopped:
+            execute(entry, wanted.execution)
+    said = one_line(stopped.value)
+    assert any(f"photos: {file.relative_to(photos)} was whole before" in said for file in whole)
+    assert "image file is truncated" in said and said.endswith("goes on from the last checkpoint")
+    assert not finished(wanted.execution, entry.run)
+    for file, content in whole.items():
+        file.write_bytes(content)
+    again = execute(entry, wanted.execution)
+    assert [row["train/loss"] for row in again.history] == [
+        row["train/loss"] for row in undisturbed.history
+    ]
+    assert again.accuracy == undisturbed.accuracy
+
+
+def test_a_shard_cut_in_half_or_damaged_inside_is_named(tmp_path: Path) -> None:
+    folder = parquet(tmp_path)
+    data = known(folder, tmp_path)
+    shard = folder / "train-0.parquet"
+    whole = shard.read_bytes()
+    middle = len(whole) // 2
+    shard.write_bytes(whole[: middle - 2000] + bytes(4000) + whole[middle + 2000 :])
+    with pytest.raises(ValueError, match="train-0.parquet|cannot be decoded") as damaged:
+        listed(data, tmp_path / "cache")
+    assert "\n" not in str(damaged.value)
+    halve(shard)
+    sources.forget()
+    _surveyed.cache_clear()
+    for look in (lambda: listed(data, tmp_path / "cache"), lambda: known(folder, tmp_path)):
+        with pytest.raises(ValueError, match=r"train-0.parquet is not a whole Parquet file \("):
+            look()
+    assert not [path for path in (tmp_path / "cache").glob("rows-*") if path.is_dir()]
+
+
+def test_a_shard_whose_pages_cannot_be_read_is_named(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    file = tmp_path / "part.parquet"
+    column = pyarrow.array([bytes([number]) * 5000 for number in range(200)])
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": column}), file, compression="snappy", use_dictionary=False
+    )
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
+    with pytest.raises(ValueError, match=r"part.parquet is not a whole Parquet file \(.*copy it"):
+        list(images_in(file, "image"))
+
+
+def test_a_disk_that_fills_while_images_are_packed_ends_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = known(parquet(tmp_path), tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"could not be written \(full disk, .*set cache=FOLDER"):
+        listed(data, tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").glob("rows-*") if path.is_dir()]
