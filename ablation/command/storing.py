@@ -12,6 +12,7 @@ from ablation.images.resized import place as smaller
 from ablation.images.survey import Survey
 from ablation.runs.arms import Planned
 from ablation.runs.config import Data
+from ablation.runs.pace import Pace, last_pace
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -21,7 +22,8 @@ class Store:
     """The images of one data set as runs read them. images: in all, None where that is not known before it is
     opened. there: whether they are decoded, or looked at where they stay encoded. pixels: input side of the
     largest network that reads them. grown: whether for its sake they are stored larger than is stated.
-    encoded: whether they stay as they came; packed: bytes of them that are copied."""
+    encoded: whether they stay as they came; packed: bytes of them that are copied. read: bytes of their
+    files, None where that is not known; pace: at which images were decoded last in this way."""
 
     data: Data
     folder: Path
@@ -31,6 +33,8 @@ class Store:
     grown: bool = False
     encoded: bool = False
     packed: int = 0
+    read: int | None = None
+    pace: Pace | None = None
 
     @property
     def takes(self) -> int:
@@ -54,6 +58,22 @@ class Store:
 
     def __str__(self) -> str:
         """In one line."""
+        return self._kept + ("" if self.there or self.data.embedded else f"; {self._decoding}")
+
+    @property
+    def _decoding(self) -> str:
+        """How long it takes until all are decoded once, or what is missing to say so."""
+        if self.read is None:
+            return "how long decoding takes is known once the set is opened"
+        if self.pace is None:
+            return "how long decoding takes is known once a set was decoded so here"
+        took = duration(self.read / self.pace.rate)
+        rate = f"{in_words(self.pace.rate)} of files a second"
+        return f"decoding: about {took}, at {rate}, as {self.pace.name} was on {self.pace.measured[:10]}"
+
+    @property
+    def _kept(self) -> str:
+        """What is stored, and where."""
         if self.encoded and not self.packed:
             return f"to read: {self._count} as they came, decoded while training; nothing is stored"
         side = f"{self.data.side} px"
@@ -93,7 +113,9 @@ def stores(needed: Iterable[tuple[Planned, Survey]], cache: Path) -> list[Store]
         images = sum(looked.values()) if looked else _images(data, survey)
         grown = not encoded and data.side > survey.data.side
         packed = packed_bytes(data) if encoded else 0
-        found[folder] = Store(data, folder, images, bool(looked), pixels, grown, encoded, packed)
+        pace = last_pace(cache, "listing" if encoded else "decode")
+        about = (packed, survey.bytes, pace)
+        found[folder] = Store(data, folder, images, bool(looked), pixels, grown, encoded, *about)
     return list(found.values())
 
 
@@ -139,6 +161,15 @@ def room(folder: Path) -> int:
     """Free bytes of the disk that a folder lies on, or will."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     return shutil.disk_usage(there).free
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as people say them."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
 def in_words(count: float) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ablation.images.sources import drawn
 from ablation.runs.checks import counted
 from ablation.runs.config import Data, digest
 from ablation.runs.files import set_aside, slug, unwritten, write_json
+from ablation.runs.pace import note_pace
 
 log = logging.getLogger(__name__)
 DECODER = 2  # raised when the same files decode to other pixels
@@ -174,7 +176,9 @@ def _fill_anew(data: Data, folder: Path, source: Mapping[str, Any], fill: Fill) 
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
+        started = time.monotonic()
         said = fill(data, draft)
+        seconds = time.monotonic() - started
         files = sorted([*draft.glob("*.npy"), *draft.glob("*.bytes")])
         arrays = {file.name: _written(file) for file in files}
         digest = said.get("digest") or _content_digest(draft)
@@ -187,6 +191,7 @@ def _fill_anew(data: Data, folder: Path, source: Mapping[str, Any], fill: Fill) 
     if folder.exists():
         set_aside(folder)
     draft.replace(folder)
+    note_pace(folder.parent, fill.__name__, data.name, said.get("read", 0), seconds)
     _tell(data, folder, said)
 
 

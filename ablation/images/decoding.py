@@ -67,11 +67,12 @@ def decode(data: Data, folder: Path) -> dict[str, Any]:
 
 class Looked(Protocol):
     """A part of the data whose images were all decoded. faults: of those that do not; deep: places of those
-    of more than 8 bits."""
+    of more than 8 bits; sizes: bytes of each."""
 
     part: Part
     faults: dict[int, Fault]
     deep: list[int]
+    sizes: np.ndarray
 
 
 def conclude(
@@ -90,7 +91,8 @@ def conclude(
     if broken:
         lines = [f"{name}: {why}\n" for name, why in broken]
         (folder / "broken.txt").write_text("".join(lines), "utf-8", "backslashreplace")
-    said = {"classes": [str(name) for name in classes], "broken": len(broken)}
+    read = sum(int(each.sizes.sum()) for each in looked)
+    said = {"classes": [str(name) for name in classes], "broken": len(broken), "read": read}
     return said | ({"levels": dict(levels)} if levels else {})
 
 
@@ -203,6 +205,7 @@ class _Written:
         self.faults: dict[int, Fault] = {}
         self.shorter: dict[int, int] = {}
         self.deep: list[int] = []
+        self.sizes = np.zeros(len(part.rows), np.int64)
         self._header(len(part.rows))
         self.start = self.file.tell()
         size = len(part.rows) * self._bytes
@@ -240,8 +243,10 @@ class _Written:
         name, read = encoded
         data = self.data
         try:
+            content = read()
+            self.sizes[place] = len(content)
             pixels, self.shorter[place] = square(
-                *(read(), data.side, data.background, data.pixel_limit, levels),
+                *(content, data.side, data.background, data.pixel_limit, levels),
                 scaled=data.stored is not None,
             )
             return place, pixels

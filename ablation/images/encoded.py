@@ -157,8 +157,8 @@ def random_box(draw: np.ndarray, width: int, height: int) -> Box:
 @dataclass
 class _Looked:
     """A part of the data whose images were all decoded once, at the smallest scale: places in its order of
-    those that do not decode, or have more than 8 bits; of each a digest of its bytes, its shorter side, and
-    its row in what is read later."""
+    those that do not decode, or have more than 8 bits; of each a digest and the number of its bytes, its
+    shorter side, and its row in what is read later."""
 
     part: Part
     faults: dict[int, Fault] = field(default_factory=dict)
@@ -169,6 +169,7 @@ class _Looked:
         self.digests = np.zeros((count, 16), np.uint8)
         self.shorter = np.zeros(count, np.int32)
         self.rows = self.part.rows.copy()
+        self.sizes = np.zeros(count, np.int64)
 
 
 def listing(data: Data, folder: Path) -> dict[str, Any]:
@@ -230,6 +231,7 @@ def _look_at(found: _Looked, data: Data, place: int, image: Encoded) -> bytes:
     name, read = image
     try:
         encoded = read()
+        found.sizes[place] = len(encoded)
         digest = xxhash.xxh3_128_digest(encoded)
         found.digests[place] = np.frombuffer(digest, np.uint8)
         _, found.shorter[place] = view(
