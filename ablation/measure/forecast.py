@@ -69,7 +69,7 @@ class Calibration:
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
         streamed take none."""
-        kept = sizes.total - (sizes.train if run.recipe.from_stored else 0)
+        kept = sizes.total - (sizes.train if run.recipe.reads_train else 0)
         held = 3 * kept * run.network.pixels**2
         return (
             self.base

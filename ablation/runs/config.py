@@ -121,10 +121,10 @@ class Recipe:
                 f"recipe.randaugment={self.randaugment} recipe.magnitude={self.magnitude:g}: one is nothing "
                 "without the other; e.g. 2 and 9, or 0 and 0"
             )
-        if self.randaugment and self.crop < 1 and not self.from_stored:
+        if self.randaugment and self.crop < 1 and self.view is None:
             raise ValueError(
                 f"recipe.randaugment={self.randaugment}: its operations follow the crop, here the last step; "
-                "add recipe.crop_from=stored"
+                "add recipe.crop_from=stored, or original"
             )
         if self.mixes and self.part % 2:
             raise ValueError(
