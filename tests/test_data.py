@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ablation.images import resized, shapes
+from ablation.images import shapes
 from ablation.images import splits as images_splits
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
 from ablation.images.cache import check_digest, choose, decoded
@@ -21,7 +21,7 @@ from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.images.pixels import square
 from ablation.images.splits import Images, Splits, Streamed, load, resize
 from ablation.images.survey import survey
-from ablation.runs import config
+from ablation.runs import config, resized
 from ablation.runs.config import Data, Recipe
 from ablation.train.processes import together
 from tests.conftest import TINY

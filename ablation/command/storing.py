@@ -8,11 +8,11 @@ from pathlib import Path
 from ablation.images.cache import counts, place
 from ablation.images.embedded import embedded
 from ablation.images.encoded import packed_bytes
-from ablation.images.resized import place as smaller
 from ablation.images.survey import Survey
 from ablation.runs.arms import Planned
 from ablation.runs.config import Data
 from ablation.runs.pace import Pace, last_pace
+from ablation.runs.resized import place as smaller
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 

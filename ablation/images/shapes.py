@@ -7,12 +7,12 @@ number of features and pixels all matter by design.
 """
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ablation.images.chunks import in_chunks
 
 VERSION = 1  # raise when the same seed would give other images
 HARMONICS = (2, 3, 5)
@@ -43,6 +43,7 @@ LIGHTING = 0.15  # largest change of brightness from the centre to an edge
 
 Floats = NDArray[np.float32]
 Uniform = Callable[..., Floats]
+Drawn = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (N, side, side, 3) and labels (N,)
 
 
 def render(
@@ -56,6 +57,14 @@ def render(
     """
     place = list(SIZES).index(split)
     return in_chunks(lambda chunk: _chunk((seed, place, chunk), side), CHUNK, count)
+
+
+def in_chunks(draw: Callable[[int], Drawn], size: int, count: int) -> Drawn:
+    """The first `count` images and labels of chunks 0, 1, ... of `size` images each: the first n are the same
+    whatever the count."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        images, labels = zip(*pool.map(draw, range(math.ceil(count / size))), strict=True)
+    return np.concatenate(images)[:count], np.concatenate(labels)[:count]
 
 
 def _chunk(seed: tuple[int, ...], side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 from ablation.images.cache import choose, decoded, images_of, listed
 from ablation.images.encoded import Originals, Unreadable, originals
 from ablation.images.pixels import edges_of
-from ablation.images.resized import kept
 from ablation.runs.answers import images_key
 from ablation.runs.config import Data, Recipe, Run, digest
+from ablation.runs.resized import kept
 
 CPU = torch.device("cpu")
 READ = 64  # originals that one reader decodes in a piece

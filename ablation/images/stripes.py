@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.images.chunks import in_chunks
+from ablation.images.shapes import in_chunks
 
 VERSION = 3  # raise when the same seed would give other images; it is part of the data's identity
 CLASSES = 6
