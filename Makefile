@@ -144,7 +144,7 @@ wandb-sync: $(INSTALLED) ## upload what runs wrote for W&B offline; what has bee
 wandb-workspace: $(INSTALLED) ## a workspace with the charts of a project on wandb.ai: PROJECT=entity/project (saving it is untested; needs pip install wandb-workspaces)
 	$(BIN)/python -m ablation.command.workspace $(PROJECT)
 
-bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up (ten minutes at most; ARGS=...)
+bench: $(INSTALLED) ## speed: ours against bare loops, the usual pipeline, runs one by one; start-up; reading images (ten minutes or so; ARGS=...)
 	$(BIN)/python -m ablation.bench all $(ARGS)
 
 calibrate-cost: $(INSTALLED) ## what work costs on this device, from which ablation.plan predicts seconds and memory (a minute; ARGS=...)

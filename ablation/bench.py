@@ -1,7 +1,7 @@
 """Measure speed and memory on this device; same overrides as ablation.run.
 
 python -m ablation.bench all              ours against what one would use instead, in turn (minutes)
-python -m ablation.bench step             one of step, pipeline, study, start; bench.rounds=3 for fewer rounds
+python -m ablation.bench step             one of step, pipeline, study, start, input; bench.rounds=3: fewer
 python -m ablation.bench table            what has been found on this device
 python -m ablation.bench calibrate        what work costs here, from which ablation.plan predicts (a minute)
 python -m ablation.bench networks study=quick     each network alone: a training step, inference, memory
@@ -51,6 +51,7 @@ ENOUGH: Mapping[str, int] = {
     "pipeline": 3,
     "study": 2,
     "start": 3,
+    "input": 3,
 }
 ROUNDS, PROBE_ROUNDS = 7, 3  # of networks, of a calibration
 

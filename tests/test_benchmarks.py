@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from ablation import bench
+from ablation.door import hydra
 from ablation.images.batches import normalise
 from ablation.images.splits import Images
+from ablation.measure import contests, reading
 from ablation.measure.benchmarks import (
     Benchmark,
     benchmarks_path,
@@ -163,3 +165,46 @@ def test_rivals_train(tmp_path: Path) -> None:
     assert usual_rate(run, write_jpegs(images, tmp_path / "jpeg"), 0, where, tmp_path / "log") > 0
     [log] = (tmp_path / "log").glob("**/metrics.csv")
     assert len(log.read_text().splitlines()) >= 1 + 3  # logged at every step
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_reading_is_measured_from_each_place_and_against_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"baseline=b0": "baseline=mini", "recipe.batch_size=64": "recipe.batch_size=8"}
+    own = [small.get(word, word) for word in contests.READ]
+    monkeypatch.setattr(contests, "READ", own)
+    monkeypatch.setattr(contests, "PHOTOS", 34)
+    monkeypatch.setattr(contests, "alone", lambda task, *given: task(*given))
+    here = contests.Machine("cpu", 1, False, 1, "")
+    with hydra():
+        found = contests.CONTESTS["input"]([], 1, tmp_path, here)
+    places = [
+        "input, pillow",
+        "input, datasets",
+        "input, encoded",
+        "input, mapped",
+        "input, memory",
+    ]
+    assert [name for name in found if name != "input, turbo"] == places
+    assert all(rate > 0 for each in found.values() for rate in (*each.ours, *each.theirs))
+    assert "34 JPEGs of 500 x 375 px" in found["input, pillow"].what
+    assert (found["input, pillow"].goal, found["input, encoded"].goal) == (0.85, 1.5)
+    assert found["input, mapped"].theirs == found["input, encoded"].theirs
+    files = sorted((tmp_path / "photos").rglob("*.jpg"))
+    with Image.open(files[0]) as picture:
+        assert picture.size == (500, 375)
+
+
+def test_the_usual_crops_are_those_of_torchvision() -> None:
+    torch.manual_seed(0)
+    boxes = [reading._torchvisions_box(500, 375) for _ in range(500)]
+    areas, aspects = [], []
+    for left, upper, right, lower in boxes:
+        assert 0 <= left < right <= 500 and 0 <= upper < lower <= 375
+        areas.append((right - left) * (lower - upper) / (500 * 375))
+        aspects.append((right - left) / (lower - upper))
+    assert 0.079 < min(areas) < 0.12 and max(areas) > 0.8
+    assert min(aspects) > 0.74 and max(aspects) < 1.35
+    crops = reading.Crops([], 32)
+    assert crops.shaped(Image.new("RGB", (500, 375))).size == (32, 32)

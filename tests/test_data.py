@@ -13,17 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ablation.images import cache as images_cache
 from ablation.images import shapes
 from ablation.images import splits as images_splits
 from ablation.images.batches import MEAN, STD, Batches, crop, normalise, random_boxes
-from ablation.images.cache import check_digest, choose, decoded, resized
+from ablation.images.cache import check_digest, choose, decoded
 from ablation.images.embedded import EMBEDDED, Embedded
 from ablation.images.pixels import square
 from ablation.images.splits import Images, Splits, Streamed, load, resize
 from ablation.images.survey import survey
 from ablation.runs import config
+from ablation.runs import resized as kept_files
 from ablation.runs.config import Data, Recipe
+from ablation.runs.resized import resized
 from ablation.train.processes import together
 from tests.conftest import TINY
 from tests.test_faults import command
@@ -199,10 +200,10 @@ def test_without_room_for_resized_images_each_run_resizes_its_own(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = pixels_of(load(SHAPES, 32, own_cache))
-    monkeypatch.setattr(images_cache, "SHARE", 2**60)
+    monkeypatch.setattr(kept_files, "SHARE", 2**60)
     for ours, theirs in zip(pixels_of(load(SHAPES, 40, own_cache)), there, strict=True):
         assert ours.shape == (len(theirs), 40, 40, 3)
-    monkeypatch.setattr(images_cache, "FileLock", refused)
+    monkeypatch.setattr(kept_files, "FileLock", refused)
     assert pixels_of(load(SHAPES, 28, own_cache))[0].shape[1] == 28
     assert {file.name.split("-")[1] for file in resized_files(own_cache)} == {"32px"}
 

@@ -330,13 +330,13 @@ def test_decoding_counts_every_image_once(
     counted: list[str] = []
     monkeypatch.setattr(decoding, "HELD", 3 * 5 * 256**2)
     monkeypatch.setattr(decoding, "EVERY", 0)
-    add = decoding._Count.add
+    add = decoding.Count.add
 
-    def watched(self: decoding._Count, count: int) -> None:
+    def watched(self: decoding.Count, count: int) -> None:
         add(self, count)
         counted.append((self.file).read_text())
 
-    monkeypatch.setattr(decoding._Count, "add", watched)
+    monkeypatch.setattr(decoding.Count, "add", watched)
     decoded(album(photos, tmp_path).planned[0].run.data, tmp_path / "cache")
     assert counted == [f"{count} 20" for count in range(21)]
 
@@ -478,7 +478,9 @@ def test_detail_is_taken_away_before_a_crop_is_cut(stored: tuple[Data, Path]) ->
         (("recipe.crop=0.5", "recipe.crop_from=shrunk"), "shrunk"),
         (("recipe.crop=0.5", "data.stored=5000"), "stored"),
         (("recipe.crop=0.5", f"data.native={HIGH}"), "shrunk"),
-        (("recipe=paper", "recipe.batch_size=8"), "stored"),
+        (("recipe.crop=0.5", "recipe.crop_from=original"), "original"),
+        (("recipe.crop_from=original",), "original"),
+        (("recipe=paper", "recipe.batch_size=8"), "original"),
     ],
 )
 def test_crops_of_ones_own_images_are_cut_from_what_is_stored(
@@ -492,8 +494,10 @@ def test_crops_of_ones_own_images_are_cut_from_what_is_stored(
     ("words", "wanted"),
     [
         (("data=shapes", "recipe.crop=0.5"), "shrunk"),
-        (("data=imagenet", "recipe.crop=0.5"), "stored"),
-        (("data=cifar10", "recipe=paper"), "stored"),
+        (("data=shapes", "recipe=paper"), "stored"),
+        (("data=imagenet", "recipe.crop=0.5"), "original"),
+        (("data=imagenet", "recipe.crop=0.5", "recipe.crop_from=stored"), "stored"),
+        (("data=cifar10", "recipe=paper"), "original"),
     ],
 )
 def test_crops_of_other_images_are_cut_as_they_were(words: tuple[str, ...], wanted: str) -> None:
@@ -515,7 +519,9 @@ def test_where_nothing_is_cropped_the_id_says_nothing_of_crops(
 def test_an_evaluation_crop_of_a_shrunk_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"evaluation_crop=0.875: .*recipe.crop_from=stored"):
         planned("data=shapes", "recipe.evaluation_crop=0.875")
-    with pytest.raises(ValueError, match="recipe.crop_from=native: choose one of shrunk, stored"):
+    with pytest.raises(
+        ValueError, match="recipe.crop_from=native: choose one of shrunk, stored, original"
+    ):
         planned("data=shapes", "recipe.crop=0.5", "recipe.crop_from=native")
 
 

@@ -187,7 +187,12 @@ SETTINGS: Mapping[str, Any] = {
     **{f"study.{name}": tuple[Mapping, ...] for name in ("coefficients", "parts")},
     **{f"study.{name}": Mapping | None for name in ("grid", "optimum", "reference", "paper")},
     **{"scaling": Mapping, "baseline": Mapping, "recipe": Mapping, "data": Mapping},
-    **{"data.path": str | None, "baseline.name": str, "scaling.name": str},
+    **{
+        "data.path": str | None,
+        "data.crop_from": str | None,
+        "baseline.name": str,
+        "scaling.name": str,
+    },
 }
 
 
@@ -255,12 +260,13 @@ def conditions(cfg: DictConfig) -> Conditions:
             f"scaling=published: the released table scales B0, not {cfg.baseline.name}; add baseline=b0"
         )
     found = _survey(cfg)
-    recipe = _recipe(cfg, found.own)
+    recipe = _recipe(cfg, found)
     _refuse_batch(recipe, found)
+    data = replace(found.data, stored=None) if recipe.from_original else found.data
     return Conditions(
         baseline=_baseline(cfg.baseline, recipe, folder_at(cfg, "cache")),
         recipe=recipe,
-        data=found.data,
+        data=data,
         evaluate=typed("evaluate", cfg.evaluate, bool),
         equal=cfg.equal,
         setting=cfg.setting,
@@ -269,17 +275,24 @@ def conditions(cfg: DictConfig) -> Conditions:
     )
 
 
-def _recipe(cfg: DictConfig, own: bool) -> Recipe:
-    """own: whether crops are cut from stored images where that is left open; where nothing is cropped both
-    ways are one."""
+def _recipe(cfg: DictConfig, survey: Survey) -> Recipe:
+    """Where crop_from is left open, the data say it for what is cropped. Made images are stored as they are
+    made, so there the stored one is the original; where nothing is cropped, stored and shrunk are one."""
     values: dict[str, Any] = OmegaConf.to_container(cfg.recipe, resolve=True)  # type: ignore[assignment]
-    values["crop_from"] = values.get("crop_from") or ("stored" if own else "shrunk")
+    stated = values.get("crop_from")
+    usual = cfg.data.crop_from or ("stored" if survey.own else "shrunk")
+    values["crop_from"] = stated or usual
+    if survey.data.embedded and values["crop_from"] == "original":
+        values["crop_from"] = "stored"
     recipe = build(Recipe, values, "recipe")
-    return recipe if recipe.crops else replace(recipe, crop_from="shrunk")
+    if recipe.crops or (stated and recipe.from_original):
+        return recipe
+    return replace(recipe, crop_from="shrunk")
 
 
 def _survey(cfg: DictConfig) -> Survey:
     values: dict[str, Any] = OmegaConf.to_container(cfg.data, resolve=True)  # type: ignore[assignment]
+    del values["crop_from"]  # of the recipe
     values["path"] = typed("data.path", values["path"], str | None)
     if values["path"]:
         folder_of(values["path"])

@@ -35,7 +35,8 @@ class Progress:
         self.out = out or sys.stdout
         self.every = every
         self.states = {entry.run.id: State("planned") for entry in left}
-        self.folders = {place(data, execution.cache) for data in {entry.run.data for entry in left}}
+        read = {(entry.run.data, entry.run.recipe.from_original) for entry in left}
+        self.folders = {place(data, execution.cache, encoded) for data, encoded in read}
         self.decoding: dict[Path, tuple[int, int]] = {}  # images, of those being decoded
         self.at_once = 1
         self.live = live_on(self.out)

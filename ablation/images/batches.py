@@ -61,8 +61,8 @@ class Batches:
         boxes = self._boxes(count, draw)
         own = self.recipe.part // self.ranks
         mine = torch.arange(count).view(-1, self.ranks, own)[:, self.rank].flatten()
-        cut = boxes[mine] if self.recipe.from_stored else None  # by whoever reads the stored images
-        after = torch.empty(count, 0) if self.recipe.from_stored else boxes
+        cut = boxes[mine] if self.recipe.reads_train else None  # by whoever reads the images
+        after = boxes if self.recipe.view is None else torch.empty(count, 0)
         operations = draw_operations(count, self.recipe.randaugment, draw)[mine].split(own)
         drawn = (
             drawn[mine].to(self.images.device).split(own)
@@ -90,9 +90,11 @@ class Batches:
         return draw_mixes(count, self.recipe.mixup, self.recipe.cutmix, rng)
 
     def _boxes(self, count: int, draw: torch.Generator) -> Tensor:
-        """What is cut from each image: (count, 4), or (count, 0) where whole ones were resized before."""
+        """What is cut from each image: (count, 4), or (count, 0) where whole ones were resized before; of
+        originals, whose shape is not known yet, what it follows from."""
         if self.recipe.crop < 1:
-            return random_boxes(count, self.recipe.crop, draw)
+            drawn = random_draws if self.recipe.from_original else random_boxes
+            return drawn(count, self.recipe.crop, draw)
         return centred(count, 1.0) if self.recipe.from_stored else torch.empty(count, 0)
 
 
@@ -137,15 +139,22 @@ def _standard(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
         return mean.repeat(width), (1 / deviation).repeat(width)
 
 
-def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
-    """(count, 4): height, width, centre y and x of random crops in image units; area in [least, 1], aspect
-    3/4 to 4/3 (Szegedy et al. 2015)."""
+def random_draws(count: int, least: float, draw: torch.Generator) -> Tensor:
+    """(count, 4), what random crops follow from (see encoded.random_box): height and width in square roots of
+    an image's area, and where they lie down and across, from 0 to 1; area in [least, 1], aspect 3/4 to 4/3
+    (Szegedy et al. 2015)."""
     area = least + (1 - least) * torch.rand(count, generator=draw)
     aspect = torch.exp((2 * torch.rand(count, generator=draw) - 1) * np.log(4 / 3))
-    height = (area / aspect).sqrt().clamp(max=1)
-    width = (area * aspect).sqrt().clamp(max=1)
+    down, across = (torch.rand(count, generator=draw) for _ in range(2))
+    return torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt(), down, across], 1)
+
+
+def random_boxes(count: int, least: float, draw: torch.Generator) -> Tensor:
+    """(count, 4): height, width, centre y and x of random crops of squares, in image units."""
+    height, width, down, across = random_draws(count, least, draw).T
+    height, width = height.clamp(max=1), width.clamp(max=1)
     centre_y, centre_x = (
-        side / 2 + (1 - side) * torch.rand(count, generator=draw) for side in (height, width)
+        side / 2 + (1 - side) * place for side, place in ((height, down), (width, across))
     )
     return torch.stack([height, width, centre_y, centre_x], 1)
 

@@ -1,11 +1,12 @@
-"""Decoded images on disk: each data set once, found again by what decides its content, and split in three;
-and beside them those resized for networks."""
+"""Decoded images on disk, or what is known of images that stay encoded: each data set once, found again by
+what decides its content, and split in three."""
 
 import hashlib
 import json
 import logging
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,20 +20,24 @@ from filelock import FileLock
 
 from ablation.images.decoding import decode, progress_of, render
 from ablation.images.embedded import embedded, of_kind
+from ablation.images.encoded import listing
 from ablation.images.sources import drawn
 from ablation.runs.checks import counted
 from ablation.runs.config import Data, digest
-from ablation.runs.files import replacing, set_aside, slug, unwritten, write_json
+from ablation.runs.files import set_aside, slug, unwritten, write_json
+from ablation.runs.pace import note_pace
 
 log = logging.getLogger(__name__)
 DECODER = 2  # raised when the same files decode to other pixels
-SHARE = 10  # resized images of a split take at most this part of what is free on the disk
+LISTING = 1  # raised when something else is to be known of images that stay encoded
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What decides how a data set is decoded, besides which images it is.
 DECISIVE = (
     *("name", "subset", "files", "classes", "native", "image", "label", "train", "evaluation"),
     *("upsample", "draw", "background", "skip_broken", "pixel_limit", "stored"),
 )
+
+Fill = Callable[[Data, Path], Mapping[str, Any]]  # a folder from a data set; what there is to say
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ class Sizes:
 def sizes(data: Data, cache: Path) -> Sizes | None:
     """Images of each split, as far as they are known without decoding any: None where the data set decides
     and is not decoded yet."""
-    known = counts(_place(data, cache)[0]) or (made.SIZES if (made := embedded(data)) else {})
+    made = embedded(data)
+    known = counts(place(data, cache)) or counts(place(data, cache, encoded=True))
+    known = known or (made.SIZES if made else {})
     own = {source: len(of_kind(data, count)) for source, count in known.items()}
     train = data.train_size or (own["train"] - data.validation_size if own else None)
     evaluation = data.evaluation_size or own.get("evaluation")
@@ -90,14 +97,17 @@ def counts(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _place(data: Data, cache: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of decoded images, and all that decides what is in it."""
+def _place(data: Data, cache: Path, encoded: bool = False) -> tuple[Path, dict[str, Any]]:
+    """The folder of decoded images, or of what is known of encoded ones, and all that decides what is in
+    it."""
     identity = data.identity()
     source = {key: value for key, value in identity.items() if key in DECISIVE}
     # The seed draws what is held out to evaluate on, where nothing else is.
     source |= {"decoder": DECODER, "seed": data.split_seed}
     if made := embedded(data):
         source["generator"] = made.VERSION
+    if encoded:
+        source["listing"] = LISTING
     return cache / f"{slug(Path(data.name).name)[:40]}-{digest(source)}", source
 
 
@@ -107,9 +117,9 @@ def about(data: Data, cache: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def place(data: Data, cache: Path) -> Path:
-    """The folder that decoded images have, or will have."""
-    return _place(data, cache)[0]
+def place(data: Data, cache: Path, encoded: bool = False) -> Path:
+    """The folder that decoded images have, or will have; or that of what is known of encoded ones."""
+    return _place(data, cache, encoded)[0]
 
 
 def underway(folder: Path) -> tuple[int, int] | None:
@@ -139,28 +149,41 @@ def decoded(data: Data, cache: Path) -> Path:
     named, set aside and decoded again. Raises OSError, with the folder and a way out, where it cannot be
     written.
     """
-    folder, source = _place(data, cache)
+    return _filled(data, cache, *_place(data, cache), render if data.embedded else decode)
+
+
+def listed(data: Data, cache: Path) -> Path:
+    """The folder of what is known of images that stay encoded (see encoded.listing), made once, as the one
+    of decoded images is."""
+    return _filled(data, cache, *_place(data, cache, encoded=True), listing)
+
+
+def _filled(data: Data, cache: Path, folder: Path, source: Mapping[str, Any], fill: Fill) -> Path:
     if _whole(folder):
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not _whole(folder):
-                _decode_anew(data, folder, source)
+                _fill_anew(data, folder, source, fill)
     except OSError as error:
         raise unwritten(folder, error, "cache") from error
     return folder
 
 
-def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
+def _fill_anew(data: Data, folder: Path, source: Mapping[str, Any], fill: Fill) -> None:
     draft = _draft(folder)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        said = (render if data.embedded else decode)(data, draft)
-        arrays = {file.name: _written(file) for file in sorted(draft.glob("*.npy"))}
-        about = {"source": source, "digest": _content_digest(draft), "arrays": arrays}
-        write_json(draft / "about.json", about | said)
+        started = time.monotonic()
+        said = fill(data, draft)
+        seconds = time.monotonic() - started
+        files = sorted([*draft.glob("*.npy"), *draft.glob("*.bytes")])
+        arrays = {file.name: _written(file) for file in files}
+        digest = said.get("digest") or _content_digest(draft)
+        about = {"source": source, "arrays": arrays} | said | {"digest": digest}
+        write_json(draft / "about.json", about)
         stamp(draft).touch()
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -168,6 +191,7 @@ def _decode_anew(data: Data, folder: Path, source: Mapping[str, Any]) -> None:
     if folder.exists():
         set_aside(folder)
     draft.replace(folder)
+    note_pace(folder.parent, fill.__name__, data.name, said.get("read", 0), seconds)
     _tell(data, folder, said)
 
 
@@ -254,63 +278,6 @@ def choose(data: Data, folder: Path) -> dict[str, tuple[str, np.ndarray]]:
     }
 
 
-def resized(folder: Path) -> Path:
-    """Where images lie that were resized from those decoded into a folder; whatever removes that, removes
-    them."""
-    return folder / "resized"
-
-
-def kept(decoded: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `make` returns, mapped from the file that the first to ask for it left. name: follows from all
-    that decides it.
-
-    A file's name ends with the digest of what it holds, by which it is checked whenever it is opened; one
-    that holds something else is made again. Where none can be written, images are resized for every run.
-    """
-    folder, made = resized(decoded), None
-    try:
-        if (found := _found(folder, name)) is not None:
-            return found
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / f"{name}.lock", fallback_to_soft=False):
-            if (found := _found(folder, name)) is not None:  # of whoever had the lock
-                return found
-            made = make()
-            return _keep(folder, name, made)
-    except OSError:  # a cache that may only be read, a disk that is full, one without locks
-        return make() if made is None else made
-
-
-def _found(folder: Path, name: str) -> np.ndarray | None:
-    """The content of the whole file of that name; None where there is none."""
-    for path in folder.glob(f"{name}-*.npy"):
-        try:
-            mapped = np.load(path, mmap_mode="c")
-        except (ValueError, EOFError, OSError):  # cut short, or its head is damaged
-            continue
-        if path == _named(folder, name, mapped):
-            return mapped
-    return None
-
-
-def _keep(folder: Path, name: str, made: np.ndarray) -> np.ndarray:
-    """The same from a file, where the disk has room for it; called by one process at a time."""
-    for litter in folder.glob(f"*{name}-*"):  # damaged, or of a process that was killed as it wrote
-        litter.unlink()
-    if SHARE * made.nbytes > shutil.disk_usage(folder).free:
-        return made
-    path = _named(folder, name, made)
-    with replacing(path, "cache", durable=False) as file:
-        np.save(file, made)
-    return np.load(path, mmap_mode="c")
-
-
-def _named(folder: Path, name: str, array: np.ndarray) -> Path:
-    content = xxhash.xxh3_128(f"{array.dtype} {array.shape}".encode())
-    content.update(np.ascontiguousarray(array))
-    return folder / f"{name}-{content.hexdigest()}.npy"
-
-
 def _content_digest(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(folder.glob("*.npy")):
@@ -320,12 +287,12 @@ def _content_digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def recorded(data: Data, runs: Path) -> Path:
-    """Where the runs of a folder of records write down what these images were."""
-    return runs / "data" / f"{digest(data.identity())}.json"
+def recorded(data: Data, runs: Path, encoded: bool = False) -> Path:
+    """Where the runs of a folder of records write down what these images were, as pixels or as bytes."""
+    return runs / "data" / f"{digest(data.identity())}{'-encoded' if encoded else ''}.json"
 
 
-def check_digest(data: Data, found: str, runs: Path) -> None:
+def check_digest(data: Data, found: str, runs: Path, encoded: bool = False) -> None:
     """The first run in a folder of records writes down what its images were; raises ValueError where a later
     run finds others.
 
@@ -334,7 +301,7 @@ def check_digest(data: Data, found: str, runs: Path) -> None:
     """
     if data.embedded:
         return
-    path = recorded(data, runs)
+    path = recorded(data, runs, encoded)
     if not path.exists():
         write_json(path, {"name": data.name, "digest": found})
     elif (known := json.loads(path.read_text(encoding="utf-8"))["digest"]) != found:

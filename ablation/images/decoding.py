@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -47,33 +47,58 @@ def decode(data: Data, folder: Path) -> dict[str, Any]:
     """
     source = open_source(data, data.classes)
     parts = parts_of(data, source)
-    count = _Count(folder / PROGRESS, sum(len(part.rows) for part in parts))
+    count = Count(folder / PROGRESS, sum(len(part.rows) for part in parts))
     with ExitStack() as files:
         written = []
         for part in parts:
             check_labels(data, part.name, part.labels, source.classes)
             file = files.enter_context((folder / f"{part.name}.npy").open("w+b"))
             written.append(_Written(part, data, file, count))
-        levels = _levels(written, data)
+        levels = levels_among(written, data)
         for each in written:
             each.deepen(levels)
-        broken = [fault for each in written for fault in each.broken()]
-        if broken and not data.skip_broken:
-            raise ValueError(_all_broken(data, written))
-        shorter = [side for each in written for side in each.shorter.values()]
-        check_native(data, shorter)
+        refuse_broken(data, written)
+        check_native(data, [side for each in written for side in each.shorter.values()])
         for each in written:
             each.close_up()
     count.close()
-    for each in written:
+    return conclude(data, folder, source.classes, written, levels)
+
+
+class Looked(Protocol):
+    """A part of the data whose images were all decoded. faults: of those that do not; deep: places of those
+    of more than 8 bits; sizes: bytes of each."""
+
+    part: Part
+    faults: dict[int, Fault]
+    deep: list[int]
+    sizes: np.ndarray
+
+
+def conclude(
+    data: Data,
+    folder: Path,
+    classes: Sequence[Label],
+    looked: Sequence[Looked],
+    levels: Levels,
+) -> dict[str, Any]:
+    """Write labels, and what was left out, into `folder`; returns what there is to say of the images."""
+    for each in looked:
         labels = np.delete(each.part.labels, sorted(each.faults))
-        check_labels(data, each.part.name, labels, source.classes)
+        check_labels(data, each.part.name, labels, classes)
         np.save(folder / f"{each.part.name}-labels.npy", labels)
+    broken = [fault for each in looked for fault in broken_of(each)]
     if broken:
         lines = [f"{name}: {why}\n" for name, why in broken]
         (folder / "broken.txt").write_text("".join(lines), "utf-8", "backslashreplace")
-    said = {"classes": [str(name) for name in source.classes], "broken": len(broken)}
+    read = sum(int(each.sizes.sum()) for each in looked)
+    said = {"classes": [str(name) for name in classes], "broken": len(broken), "read": read}
     return said | ({"levels": dict(levels)} if levels else {})
+
+
+def broken_of(looked: Looked) -> list[Fault]:
+    """Images that do not decode, and why."""
+    return [looked.faults[place] for place in sorted(looked.faults)]
 
 
 def check_labels(data: Data, split: str, labels: np.ndarray, classes: Sequence[Label] = ()) -> None:
@@ -108,15 +133,16 @@ def check_native(data: Data, shorter: Sequence[int]) -> None:
         )
 
 
-def _all_broken(data: Data, written: Sequence["_Written"]) -> str:
-    """Every image that does not decode, in one line."""
+def refuse_broken(data: Data, looked: Sequence[Looked]) -> None:
+    """Raises ValueError that names every image that does not decode, unless they are to be left out."""
     lines = []
-    for each in written:
-        faults = each.broken()
+    for each in looked:
+        faults = broken_of(each)
         if faults:
             share = f"{len(faults)} of {len(each.part.rows)} images in {each.part.name}"
             lines.append(f"{share} cannot be decoded: {told(faults)}")
-    return f"{data.name}: {'; '.join(lines)}; {WAY_OUT}"
+    if lines and not data.skip_broken:
+        raise ValueError(f"{data.name}: {'; '.join(lines)}; {WAY_OUT}")
 
 
 def told(faults: Sequence[Fault]) -> str:
@@ -127,10 +153,10 @@ def told(faults: Sequence[Fault]) -> str:
     return "; ".join(f"{why}: {', '.join(each)}" for why, each in names.items())
 
 
-def _levels(written: Sequence["_Written"], data: Data) -> Levels:
+def levels_among(looked: Sequence[Looked], data: Data) -> Levels:
     """What becomes black and white in images of more than 8 bits, from a sample of those that train; empty
     where there are none."""
-    deep = next((each for each in written if each.deep), None)
+    deep = next((each for each in looked if each.deep), None)
     if deep is None:
         return {}
     rows = np.sort(deep.part.rows[deep.deep])
@@ -140,7 +166,7 @@ def _levels(written: Sequence["_Written"], data: Data) -> Levels:
     )
 
 
-class _Count:
+class Count:
     """How many of all images are decoded, in a file for whoever waits."""
 
     def __init__(self, file: Path, total: int) -> None:
@@ -174,11 +200,12 @@ class _Written:
     """A part of the data as an array (N, side, side, 3) in a file, written image by image and never mapped: a
     full disk is an error, not a dead process."""
 
-    def __init__(self, part: Part, data: Data, file: BinaryIO, count: _Count) -> None:
+    def __init__(self, part: Part, data: Data, file: BinaryIO, count: Count) -> None:
         self.part, self.data, self.file, self.count = part, data, file, count
         self.faults: dict[int, Fault] = {}
         self.shorter: dict[int, int] = {}
         self.deep: list[int] = []
+        self.sizes = np.zeros(len(part.rows), np.int64)
         self._header(len(part.rows))
         self.start = self.file.tell()
         size = len(part.rows) * self._bytes
@@ -216,8 +243,10 @@ class _Written:
         name, read = encoded
         data = self.data
         try:
+            content = read()
+            self.sizes[place] = len(content)
             pixels, self.shorter[place] = square(
-                *(read(), data.side, data.background, data.pixel_limit, levels),
+                *(content, data.side, data.background, data.pixel_limit, levels),
                 scaled=data.stored is not None,
             )
             return place, pixels
@@ -234,10 +263,6 @@ class _Written:
         )
         if len(places):
             self._decode(places, levels)
-
-    def broken(self) -> list[Fault]:
-        """Images that do not decode, and why."""
-        return [self.faults[place] for place in sorted(self.faults)]
 
     def close_up(self) -> None:
         """Move images up over those that do not decode, and leave the file whole."""

@@ -26,13 +26,14 @@ MANY = 2000  # files, from which on a progress bar tells how far it is
 
 @dataclass(frozen=True)
 class Fact:
-    """About one file. digest: of its bytes. sides: width and height of each image in it, None where its
-    header cannot be read; faults: why, by row. deep: images of more than 8 bits."""
+    """About one file. digest: of its bytes; size: how many. sides: width and height of each image in it, None
+    where its header cannot be read; faults: why, by row. deep: images of more than 8 bits."""
 
     digest: str
     sides: tuple[tuple[int, int] | None, ...]
     faults: Mapping[str, str]
     deep: int = 0
+    size: int = 0
 
 
 def facts(
@@ -71,7 +72,7 @@ def _known(path: Path) -> dict[str, Any]:
 
 def _fact(row: Mapping[str, Any]) -> Fact:
     sides = tuple(None if side is None else (side[0], side[1]) for side in row["sides"])
-    return Fact(row["digest"], sides, row["faults"], row["deep"])
+    return Fact(row["digest"], sides, row["faults"], row["deep"], row["stamp"][0])
 
 
 def _stamp(path: Path) -> list[int]:
@@ -112,16 +113,17 @@ def _of_image(path: Path, limit: int) -> Fact:
         encoded = path.read_bytes()
     except OSError as error:
         return Fact(f"none: {error.strerror}", (None,), {"0": str(error.strerror)})
-    return _about(xxhash.xxh3_128_hexdigest(encoded), [("", lambda: encoded)], limit)
+    hashed = xxhash.xxh3_128_hexdigest(encoded)
+    return _about(hashed, [("", lambda: encoded)], limit, len(encoded))
 
 
 def _of_parquet(path: Path, column: str, limit: int) -> Fact:
     with path.open("rb") as file:
         hashed = hashlib.file_digest(file, xxhash.xxh3_128)
-    return _about(hashed.hexdigest(), images_in(path, column), limit)
+    return _about(hashed.hexdigest(), images_in(path, column), limit, path.stat().st_size)
 
 
-def _about(hashed: str, images: Iterable[Encoded], limit: int) -> Fact:
+def _about(hashed: str, images: Iterable[Encoded], limit: int, size: int) -> Fact:
     sides: list[tuple[int, int] | None] = []
     faults = {}
     deep = 0
@@ -133,4 +135,4 @@ def _about(hashed: str, images: Iterable[Encoded], limit: int) -> Fact:
         except Exception as error:  # whatever a codec raises
             sides.append(None)
             faults[str(row)] = first_line(error)
-    return Fact(hashed, tuple(sides), faults, deep)
+    return Fact(hashed, tuple(sides), faults, deep, size)

@@ -75,13 +75,21 @@ class Parquet:
 
 
 def images_in(path: Path, column: str) -> Iterator[Encoded]:
-    """The name and the bytes of every image of a file."""
+    """The name and the bytes of every image of a file; raises ValueError, naming it, where it is damaged."""
+    for value in _values(path, column):
+        yield _name(value), lambda value=value: _bytes(value, path.parent)
+
+
+def _values(path: Path, column: str) -> Iterator[Any]:
+    """A column of a file, value by value."""
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(AT_ONCE, columns=[column]):
-            for value in batch.column(0).to_pylist():
-                yield _name(value), lambda value=value: _bytes(value, path.parent)
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(AT_ONCE, columns=[column]):
+                yield from batch.column(0).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _not_whole(path, error) from error
 
 
 def _name(value: Any) -> str:
@@ -132,8 +140,12 @@ def _check(path: Path) -> None:
     try:
         pyarrow.parquet.read_metadata(path)
     except Exception as error:
-        why = first_line(error).rstrip(".")
-        raise ValueError(f"{path} is not a whole Parquet file ({why}); copy it again") from error
+        raise _not_whole(path, error) from error
+
+
+def _not_whole(path: Path, error: Exception) -> ValueError:
+    why = first_line(error).rstrip(".")
+    return ValueError(f"{path} is not a whole Parquet file ({why}); copy it again")
 
 
 def _splits(

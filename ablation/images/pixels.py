@@ -1,7 +1,8 @@
 """From the bytes of an image file to a square of 8-bit pixels: raster formats alone, none of which starts
 another program."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -53,6 +54,9 @@ SAMPLE = 512  # images, and
 THINNED = 4096  # pixels of each, from which percentiles are taken
 
 Levels = Mapping[str, tuple[float, float]]
+Box = tuple[float, float, float, float]  # height, width, centre y and x, in image units
+Cut = Callable[[int, int], Box]  # of an upright image of this width and height
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF, and where width and height change places
 
 
 class Deep(ValueError):
@@ -142,6 +146,66 @@ def square(
     return np.asarray(picture), shorter
 
 
+def view(
+    encoded: bytes,
+    side: int,
+    cut: Cut,
+    background: str | None = None,
+    limit: int = LIMIT,
+    levels: Levels | None = None,
+    detail: int | None = None,
+) -> tuple[np.ndarray, int]:
+    """What is cut out of an image as it came, upright, by one resize: uint8 (side, side, 3), bicubic and
+    antialiased; and the image's shorter side.
+
+    A JPEG is decoded at a scale of its own that leaves twice the side of what is cut. detail: shorter side
+    that the image is reduced to before. The rest, and what is raised: see `square`.
+    """
+    from PIL import Image, ImageOps
+
+    with opened(encoded, limit) as stored:
+        shorter = min(stored.size)
+        size = _draft(stored, side, cut, detail)
+        upright = ImageOps.exif_transpose(stored)
+        picture = _in_colour(_in_bytes(upright, levels), background)
+    box = cut(*(size or picture.size))
+    if detail:
+        picture = picture.resize(_reduced(picture.size, detail), Image.Resampling.BICUBIC)
+    edges = edges_of(box, *picture.size)
+    return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC, edges)), shorter
+
+
+def _draft(
+    stored: "Image.Image", side: int, cut: Cut, detail: int | None
+) -> tuple[int, int] | None:
+    """Set the scale at which a JPEG will be decoded, and return its upright width and height; None for
+    other formats, which have no scale and know how they stand once they are decoded."""
+    if stored.format not in ("JPEG", "MPO"):
+        return None
+    turn = -1 if stored.getexif().get(ORIENTATION) in TURNED else 1
+    width, height = stored.size[::turn]
+    tall, wide, *_ = cut(width, height)
+    shares = (1.0, 1.0) if detail else (wide, tall)
+    needed = [math.ceil(GAP * (detail or side) / share) for share in shares]
+    stored.draft(None, (needed[::turn][0], needed[::turn][1]))
+    return width, height
+
+
+def _reduced(size: tuple[int, int], detail: int) -> tuple[int, int]:
+    """Width and height whose shorter one is `detail`."""
+    width, height = (max(1, round(each * detail / min(size))) for each in size)
+    return width, height
+
+
+def edges_of(box: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    """Left, upper, right and lower edge of a box in pixels of an image; what rounding puts beyond it is
+    taken back."""
+    tall, wide, centre_y, centre_x = box
+    left = max(0.0, width * (centre_x - wide / 2))
+    upper = max(0.0, height * (centre_y - tall / 2))
+    return left, upper, min(width, left + width * wide), min(height, upper + height * tall)
+
+
 def _in_bytes(picture: "Image.Image", levels: Levels | None) -> "Image.Image":
     """The image in 8 bits a channel, brought between its levels where it has more."""
     from PIL import Image
@@ -176,7 +240,7 @@ def _in_colour(picture: "Image.Image", background: str | None) -> "Image.Image":
         if background:
             under = Image.new("RGBA", picture.size, background)
             picture = Image.alpha_composite(under, picture)
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def deep_sample(encoded: bytes, limit: int = LIMIT) -> tuple[str, np.ndarray]:

@@ -1,9 +1,9 @@
-"""The splits of a data set as uint8 tensors, in memory or streamed from the decoded images, at a network's
-resolution."""
+"""The splits of a data set as uint8 tensors, in memory or streamed from the decoded or the encoded images, at
+a network's resolution."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ablation.images.cache import choose, decoded, images_of, kept
+from ablation.images.cache import choose, decoded, images_of, listed
+from ablation.images.encoded import Originals, Unreadable, originals
+from ablation.images.pixels import edges_of
 from ablation.runs.answers import images_key
-from ablation.runs.config import Data, digest
+from ablation.runs.config import Data, Recipe, Run, digest
+from ablation.runs.resized import kept
 
 CPU = torch.device("cpu")
+READ = 64  # originals that one reader decodes in a piece
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,10 @@ class Images:
 @dataclass(frozen=True)
 class Streamed:
     """The same split where it is too large, or crops are cut from what is stored: rows of a file of decoded
-    images, read and resized by `readers` processes ahead of need. view: None where whole images are resized,
-    else the centre crop that is seen unless a batch brings boxes."""
+    images, or of the originals, read and resized by `readers` processes ahead of need. view: None where whole
+    images are resized, else the centre crop that is seen unless a batch brings boxes."""
 
-    file: Path
+    file: Path | Originals
     rows: np.ndarray
     labels: Tensor
     side: int
@@ -85,8 +89,12 @@ class Streamed:
 
     def __getitem__(self, wanted: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         rows, boxes = wanted
-        stored = np.load(self.file, mmap_mode="r")
         chosen = self.rows[rows.numpy()]
+        if isinstance(self.file, Originals):
+            draws = boxes.numpy() if boxes.shape[1] else None
+            pixels = self.file.views(chosen, self.side, self.view, draws)
+            return torch.from_numpy(pixels), self.labels[rows]
+        stored = np.load(self.file, mmap_mode="r")
         if boxes.shape[1]:
             return cut(stored, chosen, boxes, self.side, self.detail), self.labels[rows]
         return seen(stored, chosen, self.side, self.detail, self.view), self.labels[rows]
@@ -107,8 +115,9 @@ class Streamed:
     def batches(
         self, order: Tensor, size: int, boxes: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As those of Images. boxes: of each image in this order (see batches.random_boxes), None for its
-        view."""
+        """As those of Images. boxes: of each image in this order (see batches.random_boxes), or for originals
+        the draws they follow from; None for its view. Raises Unreadable for an image that is damaged
+        meanwhile."""
         boxes = torch.empty(len(order), 0) if boxes is None else boxes
         loader = DataLoader(
             self,  # type: ignore[arg-type]
@@ -118,11 +127,28 @@ class Streamed:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else it takes a number from the one of dropout
         )
-        for pixels, labels in loader:
+        for pixels, labels in _in_a_line(loader):
             yield (
                 pixels.to(self.device, non_blocking=True),
                 labels.to(self.device, non_blocking=True),
             )
+
+    def held(self) -> Images:
+        """All of them in memory, as they are seen without boxes."""
+        pixels = torch.empty(len(self), self.side, self.side, 3, dtype=torch.uint8)
+        every = torch.arange(len(self))
+        for place, (batch, _) in zip(every.split(READ), self.batches(every, READ), strict=True):
+            pixels[place] = batch
+        return Images(pixels, self.labels)
+
+
+def _in_a_line(loader: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Its batches; what a reader process says of an image without its traceback."""
+    try:
+        yield from loader
+    except Unreadable as error:
+        said = str(error).strip().splitlines()[-1]
+        raise Unreadable(said.removeprefix(f"{Unreadable.__module__}.Unreadable: ")) from None
 
 
 @dataclass(frozen=True)
@@ -137,6 +163,14 @@ class Splits:
     digest: str
     keys: Mapping[str, str]
     told: Mapping[str, Any]
+
+
+def load_for(run: Run, cache: Path, room: float = math.inf, readers: int = 1) -> Splits:
+    """The splits of a run, cut as its recipe says; see `load`."""
+    where = run.data, run.network.pixels, cache
+    if run.recipe.from_original:
+        return load_originals(*where, run.recipe, run.evaluate, room, readers)
+    return load(*where, run.evaluate, room, readers, run.recipe.view)
 
 
 def load(
@@ -157,13 +191,9 @@ def load(
     """
     data.check_pixels(pixels)
     folder = decoded(data, cache)
-    chosen = {
-        name: rows
-        for name, rows in choose(data, folder).items()
-        if name != "evaluation" or evaluate
-    }
+    chosen = _chosen(data, folder, evaluate)
     whole = [name for name in chosen if view is None or name != "train"]
-    held = 3 * pixels**2 * sum(len(chosen[name][1]) for name in whole) <= room
+    held = _fit(chosen, whole, pixels, room)
     splits: dict[str, Images | Streamed] = {}
     for name, (source, rows) in chosen.items():
         stored = Streamed(
@@ -176,7 +206,58 @@ def load(
             view=view,
         )
         splits[name] = in_memory(stored) if held and name in whole else stored
-    about = json.loads((folder / "about.json").read_text())
+    return _split(data, folder, chosen, splits)
+
+
+def load_originals(
+    data: Data,
+    pixels: int,
+    cache: Path,
+    recipe: Recipe,
+    evaluate: bool = True,
+    room: float = math.inf,
+    readers: int = 1,
+) -> Splits:
+    """As `load`, of images that stay encoded: what is cut at random is read and decoded anew in each epoch,
+    the rest once and held in memory where it takes at most `room` bytes."""
+    data.check_pixels(pixels)
+    folder = listed(data, cache)
+    chosen = _chosen(data, folder, evaluate)
+    fixed = [name for name in chosen if name != "train" or not recipe.reads_train]
+    held = _fit(chosen, fixed, pixels, room)
+    names = sorted({source for source, _ in chosen.values()})
+    found = originals(data, folder, names)
+    splits: dict[str, Images | Streamed] = {}
+    for name, (source, rows) in chosen.items():
+        labels = _labels(data, folder, source, rows)
+        whole = name == "train" and not recipe.reads_train
+        share = 1.0 if whole else recipe.evaluation_crop
+        each = Streamed(found[source], rows, labels, pixels, data.detail, readers, view=share)
+        splits[name] = each.held() if held and name in fixed else each
+    return _split(data, folder, chosen, splits)
+
+
+Chosen = Mapping[str, tuple[str, np.ndarray]]  # of each split its source, and rows of that
+
+
+def _chosen(data: Data, folder: Path, evaluate: bool) -> Chosen:
+    every = choose(data, folder)
+    return {name: rows for name, rows in every.items() if name != "evaluation" or evaluate}
+
+
+def _fit(chosen: Chosen, kept: Iterable[str], pixels: int, room: float) -> bool:
+    """Whether the splits that are to be kept take at most `room` bytes."""
+    return 3 * pixels**2 * sum(len(chosen[name][1]) for name in kept) <= room
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "about.json").read_text(encoding="utf-8"))
+
+
+def _split(
+    data: Data, folder: Path, chosen: Chosen, splits: Mapping[str, Images | Streamed]
+) -> Splits:
+    about = _about(folder)
     measured = [name for name in chosen if name != "train"]
     keys = {name: images_key(about["digest"], chosen[name][1]) for name in measured}
     evaluation = splits.get("evaluation")
@@ -245,19 +326,9 @@ def cut(
         picture = Image.fromarray(stored[row])
         if detail:
             picture = picture.resize((detail, detail), Image.Resampling.BICUBIC)
-        edges = _edges(box, picture.width)
+        edges = edges_of(box, picture.width, picture.height)
         out[place] = picture.resize((pixels, pixels), Image.Resampling.BICUBIC, edges)
     return torch.from_numpy(out)
-
-
-def _edges(box: Sequence[float], side: int) -> tuple[float, float, float, float]:
-    """Left, upper, right and lower edge of a box in pixels of an image; what rounding puts beyond it is taken
-    back."""
-    height, width, centre_y, centre_x = box
-    left, upper = (
-        max(0.0, side * (c - size / 2)) for c, size in ((centre_x, width), (centre_y, height))
-    )
-    return left, upper, min(side, left + side * width), min(side, upper + side * height)
 
 
 def _scaled(images: Tensor, pixels: int) -> Tensor:

@@ -43,13 +43,15 @@ NOW = {"draw": "by-class", "background": "white", "validation_size": None}
 @dataclass(frozen=True)
 class Survey:
     """The data of a command, complete. said: what was found, in lines; "" where nothing was opened. sizes: of
-    the splits, None where the data set decides and was not opened. images: in all, which are decoded. own:
-    whether crops are cut from what is stored, where the recipe leaves that open."""
+    the splits, None where the data set decides and was not opened. images: in all, which are decoded;
+    bytes: of their files. own: whether crops are cut from what is stored, where the recipe leaves that
+    open."""
 
     data: Data
     said: str = ""
     sizes: Sizes | None = None
     images: int | None = None
+    bytes: int | None = None
     own: bool = False
 
 
@@ -132,7 +134,8 @@ def _of_folder(values: dict[str, Any], runs: Path, cache: Path) -> Survey:
     sizes = _checked(data, source, seen)
     left = sum(_left(part, seen) for part in parts_of(data, source))
     said = "\n".join(_said(data, source, seen, sizes))
-    return Survey(data, said, sizes, left, own=opened and stood is None)
+    read = sum(each.size for each in seen)
+    return Survey(data, said, sizes, left, read, own=opened and stood is None)
 
 
 def _completed(
@@ -197,6 +200,11 @@ class _Seen:
                 found[start + int(row)] = (name, why)
             start += len(fact.sides)
         return found
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(self.facts[file].size for file in self.files)
 
     @property
     def deep(self) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ablation.images.cache import Sizes, decoded
-from ablation.images.splits import load
+from ablation.images.cache import Sizes, decoded, listed
+from ablation.images.splits import load_for
 from ablation.measure.forecast import Calibration
 from ablation.measure.steps import measure_steps
 from ablation.measure.work import fit, left_out_error, work
@@ -122,13 +122,16 @@ def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibra
     data = dataclasses.replace(entry.run.data, **counts, detail=None, upsample=True)
     baseline = BASELINES["mini"].network
     run = Run(dataclasses.replace(baseline, classes=data.classes), recipe, data, entry.run.seed)
-    decoded(data, where.cache)
+    prepared = listed if recipe.from_original else decoded
+    prepared(data, where.cache)
     with tempfile.TemporaryDirectory() as folder:
         places = [
             dataclasses.replace(where, runs=Path(folder) / str(place), wandb="disabled")
             for place in range(found.at_once)
         ]
-        loading = np.mean(together(_loading_seconds, [(run, where)] * found.at_once))
+        loading = 0.0  # of images that stay encoded: what decoding takes is measured apart
+        if not recipe.from_original:
+            loading = np.mean(together(_loading_seconds, [(run, where)] * found.at_once))
         tiny = dataclasses.replace(entry, run=run)
         records = together(execute, [(tiny, place) for place in places])
     found = dataclasses.replace(found, loading=float(loading) / (sizes.total * data.side**2))
@@ -144,5 +147,5 @@ def _with_a_run(found: Calibration, entry: Planned, where: Execution) -> Calibra
 def _loading_seconds(run: Run, where: Execution) -> float:
     settle(where.threads)
     started = time.perf_counter()
-    load(run.data, run.network.pixels, where.cache)
+    load_for(run, where.cache)
     return time.perf_counter() - started

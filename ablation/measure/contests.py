@@ -6,6 +6,7 @@ itself.
 """
 
 import dataclasses
+import math
 import shlex
 import shutil
 import statistics
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -21,6 +23,17 @@ import torch
 from ablation.command.planning import plan
 from ablation.images.splits import load
 from ablation.measure.benchmarks import Benchmark, in_turn
+from ablation.measure.reading import (
+    HEIGHT,
+    WIDTH,
+    batches_rate,
+    datasets_rate,
+    loader_rate,
+    pillow_rate,
+    turbo_rate,
+    views_rate,
+    write_photographs,
+)
 from ablation.measure.rivals import bare_rate, matrix_rate, step_seconds, usual_rate, write_jpegs
 from ablation.runs.arms import Planned
 from ablation.runs.checks import counted
@@ -65,6 +78,16 @@ THOUSAND = (
     "seed=range(0,77)",
 )
 RECORDS = 10_000
+PHOTOS = 1040  # of which some validate
+READ = (
+    "data=custom",
+    "recipe=short",
+    "baseline=b0",
+    "phi=0",
+    "recipe.batch_size=64",
+    "recipe.crop=0.08",
+    "data.validation_size=16",
+)
 FEW, MORE = 2, 8  # tiny runs, whose difference in time is what six of them cost
 ALONE = 2.0  # seconds of steps of one network, and of matrix products
 
@@ -221,11 +244,63 @@ def start(
     }
 
 
+def reading(
+    words: Sequence[str], rounds: int, folder: Path, machine: Machine
+) -> dict[str, Benchmark]:
+    """Images read by one core from the three places where ours may lie; bare decoding of the same files;
+    torch's DataLoader; Hugging Face `datasets`."""
+    photos, cache = folder / "photos", folder / "cache"
+    files = write_photographs(photos, PHOTOS)
+    own = [f"data.path={photos}", f"cache={cache}", *READ, *words]
+    laws = ("recipe.crop_from=original", "recipe.crop_from=stored", "recipe.crop=1")
+    original, stored, whole = (_one([*own, law])[0].run for law in laws)
+    side, batch = original.network.pixels, original.recipe.batch_size
+    calls: dict[str, Callable[[], float]] = {
+        "views": lambda: alone(views_rate, original, cache),
+        "encoded": lambda: alone(batches_rate, original, cache, 0.0),
+        "mapped": lambda: alone(batches_rate, stored, cache, 0.0),
+        "memory": lambda: alone(batches_rate, whole, cache, math.inf),
+        "pillow": lambda: alone(pillow_rate, files),
+        "loader": lambda: alone(loader_rate, files, side, batch),
+        "datasets": lambda: alone(datasets_rate, photos, folder / "datasets"),
+    }
+    if find_spec("simplejpeg"):
+        calls["turbo"] = lambda: alone(turbo_rate, files)
+    found = dict(zip(calls, in_turn(rounds, *calls.values()), strict=True))
+    each = sum(file.stat().st_size for file in files) / len(files) / 1000
+    photographs = f"{len(files)} JPEGs of {WIDTH} x {HEIGHT} px and {each:.0f} kB"
+    cut = f"random crops of {photographs}, to {side} px"
+    process, reader = "in one process", f"as batches of {batch}, one reader process"
+    views = f"{cut}, from the files, {process}"
+    batches = {
+        "encoded": f"{cut}, from the files, {reader}",
+        "mapped": f"{cut}, from what is stored at {stored.data.side} px, {reader}",
+        "memory": f"the same images whole at {side} px, from memory, as batches of {batch}",
+    }
+    limits = {"pillow": "Pillow", "turbo": "simplejpeg"}
+    theirs = "torch's DataLoader, one worker, transforms of torchvision's ImageNet script"
+    iterated = "Hugging Face datasets, iterated over, whole images"
+    rows = {
+        f"input, {name}": ("views", views, name, f"bare decoding by {by}", 0.85)
+        for name, by in limits.items()
+        if name in found
+    }
+    rows["input, datasets"] = ("views", views, "datasets", iterated, None)
+    for name, what in batches.items():
+        goal = 1.5 if name == "encoded" else None
+        rows[f"input, {name}"] = (name, what, "loader", theirs, goal)
+    return {
+        name: Benchmark(what, "images/s", found[ours], against, found[other], goal)
+        for name, (ours, what, other, against, goal) in rows.items()
+    }
+
+
 CONTESTS: Mapping[str, Callable[[Sequence[str], int, Path, Machine], dict[str, Benchmark]]] = {
     "step": step,
     "pipeline": pipeline,
     "study": study,
     "start": start,
+    "input": reading,
 }
 
 

@@ -4,9 +4,10 @@ of it, and the wall-clock of them all."""
 import dataclasses
 import heapq
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablation.command.planning import Plan
 from ablation.images.cache import Sizes, sizes
@@ -16,6 +17,7 @@ from ablation.runs.config import Data, Execution, Run
 from ablation.runs.files import slug, write_json
 
 EVALUATED = 125  # images in a batch whose forward pass is calibrated
+IN_MEMORY: Mapping[str, Any] = {"crop_from": "shrunk", "evaluation_crop": 1.0}  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Calibration:
     def bytes(self, run: Run, sizes: Sizes) -> float:
         """Memory at its peak, as records state it: of the GPU's allocator, or of the process; images that are
         streamed take none."""
-        kept = sizes.total - (sizes.train if run.recipe.from_stored else 0)
+        kept = sizes.total - (sizes.train if run.recipe.reads_train else 0)
         held = 3 * kept * run.network.pixels**2
         return (
             self.base
@@ -127,17 +129,19 @@ class Forecast:
     def __init__(self, wanted: Plan) -> None:
         self.where = wanted.execution
         self.found = wanted.sizes
-        self.bases: dict[str, Calibration | Observed | None] = {}  # by precision
+        # By precision, and whether images are decoded while training.
+        self.bases: dict[tuple[str, bool], Calibration | Observed | None] = {}
         self.sizes: dict[Data, Sizes | None] = {}
 
     def basis(self, run: Run) -> Calibration | Observed | None:
-        """What predictions for the run's precision come from."""
-        precision = run.recipe.precision
-        if precision not in self.bases:
-            self.bases[precision] = newest_calibration(self.where, precision) or observe(
-                self.where, precision, self.images
-            )
-        return self.bases[precision]
+        """What predictions for the run's precision come from; where images are decoded while training, which
+        no calibration knows, records of such runs alone."""
+        precision, decoding = run.recipe.precision, run.recipe.from_original
+        if (precision, decoding) not in self.bases:
+            calibrated = None if decoding else newest_calibration(self.where, precision)
+            found = calibrated or observe(self.where, precision, self.images, decoding)
+            self.bases[precision, decoding] = found
+        return self.bases[precision, decoding]
 
     def images(self, data: Data) -> Sizes | None:
         """Of each split, as far as they are known."""
@@ -157,8 +161,9 @@ class Forecast:
         return self.of(run)[0]
 
     def step_seconds(self, run: Run) -> float:
-        """Of one training step; raises ValueError where it cannot be predicted."""
-        basis = self.basis(run)
+        """Of one training step, whose images are there; raises ValueError where it cannot be predicted."""
+        held = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **IN_MEMORY))
+        basis = self.basis(held)
         found = basis and basis.step_seconds(run)
         if found is None:
             raise ValueError(

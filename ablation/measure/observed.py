@@ -114,9 +114,13 @@ class Observed:
 
 
 def observe(
-    where: Execution, precision: str, sizes: Callable[[Data], Sizes | None]
+    where: Execution,
+    precision: str,
+    sizes: Callable[[Data], Sizes | None],
+    decoding: bool = False,
 ) -> Observed | None:
-    """From the records in the folder of runs; None where none is of this device, threads and precision."""
+    """From the records in the folder of runs; None where none is of this device, threads and precision.
+    decoding: of runs that decode images while they train, or of the others."""
     here = device_here(where)
     if here is None:
         return None
@@ -126,6 +130,7 @@ def observe(
         for run, record in pairs
         if record.devices == 1
         and run.recipe.precision == precision
+        and run.recipe.from_original == decoding
         and record.images_per_second > 0
     ]
     return observed(alike, here, where.threads, sizes) if alike else None

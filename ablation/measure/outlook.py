@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from ablation.command.planning import Plan
+from ablation.command.storing import duration
 from ablation.measure.forecast import Forecast, wall_clock
 from ablation.runs.arms import Planned, pending, starts, twins
 from ablation.runs.checks import counted
@@ -102,6 +103,10 @@ def spending(
     predicted = [forecast.seconds(entry.run) for entry in left]
     seconds = [each for each in predicted if each is not None]
     found = next((forecast.basis(entry.run) for entry in wanted.planned), None)
+    if found is None and any(entry.run.recipe.from_original for entry in wanted.planned):
+        return (
+            "seconds and memory: known once one run is done, for images are decoded while it trains"
+        )
     if found is None:
         missing = "not calibrated for this device, threads and precision, and no record of them"
         return f"seconds and memory: {missing}; {CALIBRATE}"
@@ -118,15 +123,6 @@ def spending(
     devices = wanted.execution.devices
     alone = f"; of one device a run: devices={devices} is not predicted" if devices > 1 else ""
     return f"to train: {took} with {width} at once, {hours:,.1f} {unit}; {found.told}{alone}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as people say them."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
 
 def showing(wanted: Plan, done: Mapping[str, Record]) -> str:

@@ -113,15 +113,17 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         with Image.open(self.files[index]) as opened:
-            picture = opened.convert("RGB").resize(
-                (self.side, self.side), Image.Resampling.BILINEAR
-            )
+            picture = self.shaped(opened.convert("RGB"))
         if torch.rand(1) < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         planes = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
         return planes.sub_(torch.tensor(MEAN)[:, None, None]).div_(
             torch.tensor(STD)[:, None, None]
         ), self.labels[index]
+
+    def shaped(self, picture: Image.Image) -> Image.Image:
+        """A picture at the side."""
+        return picture.resize((self.side, self.side), Image.Resampling.BILINEAR)
 
 
 class Usual(pl.LightningModule):

@@ -44,12 +44,12 @@ class Recipe:
     weight of the newest batch in the running batch-norm statistics (PyTorch's convention). flip: mirror at
     random. shift: largest random shift as a fraction of the input side. crop: least area of a random resized
     crop, 1 for none. crop_from: what crops are cut from, the image `shrunk` to the network's side, or as it
-    is `stored`, to be resized once. evaluation_crop: side of the centre crop that is evaluated, as a share of
-    the stored image's. randaugment, magnitude: random operations on each image, 0 for none, and how strong
-    they are, 0 to 10 (images.augment). mixup, cutmix: alpha of the Beta that says how much of another image
-    is mixed into each, or fills a box of it, 0 for none. precision: fp32, or bf16 autocast. channels_last:
-    memory format. validate_every: epochs between looks at the validation images; the final epoch is always
-    measured.
+    is `stored`, or the `original` as its file holds it, to be resized once. evaluation_crop: side of the
+    centre crop that is evaluated, as a share of the stored image's, or of the original's shorter side.
+    randaugment, magnitude: random operations on each image, 0 for none, and how strong they are, 0 to 10
+    (images.augment). mixup, cutmix: alpha of the Beta that says how much of another image is mixed into each,
+    or fills a box of it, 0 for none. precision: fp32, or bf16 autocast. channels_last: memory format.
+    validate_every: epochs between looks at the validation images; the final epoch is always measured.
     """
 
     epochs: int
@@ -99,12 +99,12 @@ class Recipe:
             within(f"recipe.{name}", getattr(self, name), 0, 0.99999)
         within("recipe.shift", self.shift, 0, 0.5)
         within("recipe.crop", self.crop, 0.01, 1)
-        one_of("recipe.crop_from", self.crop_from, ("shrunk", "stored"))
+        one_of("recipe.crop_from", self.crop_from, ("shrunk", "stored", "original"))
         within("recipe.evaluation_crop", self.evaluation_crop, 0.1, 1)
-        if self.evaluation_crop < 1 and not self.from_stored:
+        if self.evaluation_crop < 1 and self.view is None:
             raise ValueError(
-                f"recipe.evaluation_crop={self.evaluation_crop:g}: it is cut from stored images; add "
-                "recipe.crop_from=stored"
+                f"recipe.evaluation_crop={self.evaluation_crop:g}: it is cut from stored or original images; "
+                "add recipe.crop_from=stored, or original"
             )
         within("recipe.norm_momentum", self.norm_momentum, 1e-6, 1)
         within("recipe.decay_rate", self.decay_rate, 1e-6, 1)
@@ -121,10 +121,10 @@ class Recipe:
                 f"recipe.randaugment={self.randaugment} recipe.magnitude={self.magnitude:g}: one is nothing "
                 "without the other; e.g. 2 and 9, or 0 and 0"
             )
-        if self.randaugment and self.crop < 1 and not self.from_stored:
+        if self.randaugment and self.crop < 1 and self.view is None:
             raise ValueError(
                 f"recipe.randaugment={self.randaugment}: its operations follow the crop, here the last step; "
-                "add recipe.crop_from=stored"
+                "add recipe.crop_from=stored, or original"
             )
         if self.mixes and self.part % 2:
             raise ValueError(
@@ -167,10 +167,20 @@ class Recipe:
         return self.crop_from == "stored"
 
     @property
+    def from_original(self) -> bool:
+        """Whether it is cut from the original: images then stay encoded."""
+        return self.crop_from == "original"
+
+    @property
+    def reads_train(self) -> bool:
+        """Whether training images are read, and cut, anew in each epoch."""
+        return self.from_stored or (self.from_original and self.crop < 1)
+
+    @property
     def view(self) -> float | None:
-        """Side of the centre crop that is measured, as a share of the stored image's; None where images are
-        resized as a whole."""
-        return self.evaluation_crop if self.from_stored else None
+        """Side of the centre crop that is measured, as a share of the stored image's side or the original's
+        shorter one; None where images are resized as a whole."""
+        return None if self.crop_from == "shrunk" else self.evaluation_crop
 
     @property
     def crops(self) -> bool:

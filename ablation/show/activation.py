@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ablation.images.batches import normalise
-from ablation.images.cache import choose, decoded
+from ablation.images.cache import choose, decoded, listed
+from ablation.images.encoded import originals
 from ablation.images.splits import Images, seen
 from ablation.runs.arms import Planned
 from ablation.runs.checks import first_line
@@ -50,7 +51,8 @@ def class_activation_maps(net: ConvNet, images: Tensor, classes: Tensor) -> tupl
 def examples(data: Data, cache: Path, pixels: int, recipe: Recipe, count: int = EXAMPLES) -> Images:
     """The first evaluation image of each of `count` classes, spread over all of them, as the recipe evaluates
     it: a choice that looks at no network."""
-    folder = decoded(data, cache)
+    prepared = listed if recipe.from_original else decoded
+    folder = prepared(data, cache)
     source, rows = choose(data, folder)["evaluation"]
     labels = np.load(folder / f"{source}-labels.npy")
     wanted = np.linspace(0, data.classes - 1, min(count, data.classes)).round().astype(int)
@@ -61,8 +63,12 @@ def examples(data: Data, cache: Path, pixels: int, recipe: Recipe, count: int = 
             if (labels[rows] == label).any()
         ]
     )
-    stored = np.load(folder / f"{source}.npy", mmap_mode="r")
-    shown = seen(stored, first, pixels, data.detail, recipe.view)
+    if recipe.from_original:
+        found = originals(data, folder, [source])[source]
+        shown = torch.from_numpy(found.views(first, pixels, recipe.view))
+    else:
+        stored = np.load(folder / f"{source}.npy", mmap_mode="r")
+        shown = seen(stored, first, pixels, data.detail, recipe.view)
     return Images(shown, torch.from_numpy(labels[first]))
 
 

@@ -68,12 +68,18 @@ def told(images: Mapping[str, Any]) -> list[str]:
     """How an image becomes what the network takes, step by step."""
     native, detail, pixels = images["native"], images["detail"], images["pixels"]
     background, levels = images["background"], images["levels"]
-    scaled = [f"a JPEG decoded at the scale of its own that leaves {2 * native} px or more"]
+    original = images["crop_from"] == "original"
+    scale = "a JPEG decoded at the scale of its own that leaves"
+    scaled = [f"{scale} {2 * native} px or more"]
+    enough = [f"{scale} twice the pixels of what is cut out, or more"]
+    to_detail = f"shorter side to {detail} px" if original else f"to {detail} x {detail} px"
+    side = "a square whose side is that of the shorter one" if original else "the side"
     cut = [
-        *([f"to {detail} x {detail} px, bicubic (Pillow)"] if detail else []),
-        f"the centre, {images['evaluation_crop']:g} of the side, to {pixels} x {pixels} px in one resize, "
+        *([f"{to_detail}, bicubic (Pillow)"] if detail else []),
+        f"the centre, {images['evaluation_crop']:g} of {side}, to {pixels} x {pixels} px in one resize, "
         "bicubic with antialiasing (Pillow's Image.resize with a box)",
     ]
+    fit = f"shorter side to {native} px and the centre cropped, bicubic (Pillow's ImageOps.fit)"
     under = f"over {background}" if background else "dropped"
     sides = [side for side in (detail, pixels) if side]
     before = [native, *sides]
@@ -87,12 +93,12 @@ def told(images: Mapping[str, Any]) -> list[str]:
         for kind, (black, white) in levels.items()
     ]
     return [
-        *(scaled if images["scaled"] else []),
+        *(enough if original else scaled if images["scaled"] else []),
         "turned upright as its EXIF says",
         *deep,
         f"to RGB, transparency {under}",
-        f"shorter side to {native} px and the centre cropped, bicubic (Pillow's ImageOps.fit)",
-        *(cut if images["crop_from"] == "stored" else resized),
+        *([] if original else [fit]),
+        *(resized if images["crop_from"] == "shrunk" else cut),
         "divided by 255, less the mean, over the deviation of each channel",
     ]
 

@@ -26,7 +26,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from ablation.images.batches import Batches, standard
 from ablation.images.cache import check_digest
-from ablation.images.splits import Splits, load
+from ablation.images.splits import Splits, load_for
 from ablation.runs.answers import packed
 from ablation.runs.arms import Planned
 from ablation.runs.config import Execution, Run
@@ -139,10 +139,8 @@ def _attempt(planned: Planned, execution: Execution, place: Place) -> Record:
     settle(execution.threads)
     with _memory_in_words(run):
         room = image_room(execution, place.device)
-        beside = readers(execution)
-        where = run.data, run.network.pixels, execution.cache
-        splits = load(*where, run.evaluate, room, beside, run.recipe.view)
-    check_digest(run.data, splits.digest, execution.runs)
+        splits = load_for(run, execution.cache, room, readers(execution))
+    check_digest(run.data, splits.digest, execution.runs, run.recipe.from_original)
     config = {
         "network": dataclasses.asdict(run.network),
         "recipe": dataclasses.asdict(run.recipe),

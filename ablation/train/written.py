@@ -84,11 +84,20 @@ def prepare(picture: Any, images: Mapping[str, Any]) -> Tensor:
 
     Raises ValueError for an image of more than 8 bits a channel where none was in the data.
     """
+    import math
+
     from PIL import Image, ImageOps
 
-    side = images["native"]
-    if images["scaled"]:  # a JPEG at its own scale, as long as twice the side is left
+    side, original = images["native"], images["crop_from"] == "original"
+    detail, wanted = images["detail"], images["pixels"]
+    shares = [images["evaluation_crop"] * (min(picture.size) / each) for each in picture.size]
+    if original:  # a JPEG at its own scale, as long as twice of what is needed is left
+        needed = (detail, detail) if detail else [wanted / share for share in shares]
+        picture.draft(None, (math.ceil(2 * needed[0]), math.ceil(2 * needed[1])))
+    elif images["scaled"]:  # as long as twice the side is left
         picture.draft(None, (2 * side, 2 * side))
+    if picture.getexif().get(0x0112) in (5, 6, 7, 8):
+        shares.reverse()
     picture = ImageOps.exif_transpose(picture)
     if picture.mode[0] in "IF":
         import numpy as np
@@ -107,22 +116,30 @@ def prepare(picture: Any, images: Mapping[str, Any]) -> Tensor:
             under = Image.new("RGBA", picture.size, images["background"])
             picture = Image.alpha_composite(under, picture)
     picture = picture.convert("RGB")
-    if picture.size != (side, side):  # shorter side to `side`, centre cropped
+    if original and detail:  # shorter side to `detail`
+        reduced = [max(1, round(each * detail / min(picture.size))) for each in picture.size]
+        picture = picture.resize((reduced[0], reduced[1]), Image.Resampling.BICUBIC)
+    if not original and picture.size != (side, side):  # shorter side to `side`, centre cropped
         picture = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
-    if images["crop_from"] == "stored":  # of the centre one resize
-        side = images["detail"] or side
+    if images["crop_from"] == "stored":
+        side = detail or side
         picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-        near = side * (0.5 - images["evaluation_crop"] / 2)
-        far = near + side * images["evaluation_crop"]
-        side = images["pixels"]
-        picture = picture.resize((side, side), Image.Resampling.BICUBIC, (near, near, far, far))
+        shares = [images["evaluation_crop"]] * 2
+    if images["crop_from"] != "shrunk":  # of the centre one resize
+        near = [each * (0.5 - share / 2) for each, share in zip(picture.size, shares, strict=True)]
+        far = [
+            edge + each * share
+            for edge, each, share in zip(near, picture.size, shares, strict=True)
+        ]
+        side = wanted
+        picture = picture.resize((side, side), Image.Resampling.BICUBIC, (*near, *far))
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
     pixels = pixels.view(1, side, side, 3).permute(0, 3, 1, 2).float()
     whole = images["crop_from"] == "shrunk"
-    for wanted in (images["detail"], images["pixels"]) if whole else ():
-        if wanted and wanted != pixels.shape[2]:
+    for each in (detail, wanted) if whole else ():
+        if each and each != pixels.shape[2]:
             pixels = nn.functional.interpolate(
-                pixels, size=(wanted, wanted), mode="bilinear", antialias=True
+                pixels, size=(each, each), mode="bilinear", antialias=True
             )
             pixels = pixels.round().clamp(0, 255)
     mean = torch.tensor(images["mean"])[:, None, None]
