@@ -171,7 +171,7 @@ SHIPPED = sorted(
 def test_records_that_ship_are_those_of_their_study(folder: Path) -> None:
     images = folder.parent.name
     which = "size=reference" if images == "reference" else f"data={images}"
-    words = arguments([f"study={folder.name}", which, f"runs={folder}"])
+    words = arguments([f"study={folder.name}", which, f"runs={folder}", f"results={folder.parent}"])
     with hydra():
         wanted = plan(words)
         before = [plan(shlex.split(each)) for each in wanted.after]  # what it follows from

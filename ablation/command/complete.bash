@@ -1,6 +1,6 @@
 # Tab completion in bash, of the scripts and of `python -m ablation.DOOR`: eval "$(python -m ablation.run -sc install=bash)"
 _ablation_doors=(run plan status report recommend export bench audit pack sync)
-_ablation_benches="all step pipeline study start table networks calibrate"
+_ablation_benches="all step pipeline study start input table networks calibrate"
 
 # What can stand at the end of a line of overrides, asked of Hydra.
 _ablation_ask() {
