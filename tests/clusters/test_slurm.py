@@ -83,7 +83,7 @@ def test_a_run_over_two_devices_is_one_job_that_goes_on_after_a_preemption(
     start: Start, tmp_path: Path
 ) -> None:
     """Two runs of two processes each (gloo: the GPUs are no real ones), one of them preempted."""
-    words = ("devices=2", "seed=0,1", *training(60))
+    words = ("devices=2", "seed=0,1", *training(250))
     undisturbed = start("-m", *words, "runs=undisturbed")
     sweep = start(*SLURM, *words)
     runs = tmp_path / "runs"
@@ -103,7 +103,7 @@ def test_a_run_over_two_devices_is_one_job_that_goes_on_after_a_preemption(
 def test_after_scancel_the_same_command_finishes_only_that_run(
     start: Start, tmp_path: Path
 ) -> None:
-    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(400))
+    runs, words = tmp_path / "runs", (*SLURM, "seed=0,1,2", *training(250))
     sweep = start(*words)
     wait_for(lambda: len(queue("RUNNING")) == 2 and progress(runs)["epoch"] > 0)
     cancelled = queue("RUNNING")[0]
