@@ -3,6 +3,7 @@ against does the same work."""
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from ablation import bench
+from ablation.command.planning import plan
 from ablation.door import hydra
 from ablation.images.batches import normalise
 from ablation.images.splits import Images
@@ -165,6 +167,13 @@ def test_rivals_train(tmp_path: Path) -> None:
     assert usual_rate(run, write_jpegs(images, tmp_path / "jpeg"), 0, where, tmp_path / "log") > 0
     [log] = (tmp_path / "log").glob("**/metrics.csv")
     assert len(log.read_text().splitlines()) >= 1 + 3  # logged at every step
+
+
+@pytest.mark.parametrize("words", [contests.TINY, *contests.STEPS.values()], ids=str)
+def test_what_is_timed_has_a_batch_of_its_recipe(words: Sequence[str]) -> None:
+    with hydra():
+        [entry] = plan([*words]).planned
+    assert entry.run.data.train_size >= entry.run.recipe.batch_size
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")

@@ -68,7 +68,7 @@ SHORT = (
     "data.train_size=1600",
     "data.evaluation_size=1000",
 )
-TINY = ("phi=0", *EPOCH, "data.train_size=32")  # a run of one step
+TINY = ("phi=0", *EPOCH, "recipe.batch_size=32", "data.train_size=32")  # a run of one step
 # 13 networks, 1,001 runs.
 THOUSAND = (
     "-m",
