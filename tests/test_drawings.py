@@ -306,6 +306,10 @@ def test_leads_found_are_drawn_against_leads_foretold() -> None:
         [ax] = foretold.draw(shown).axes
     assert ax.get_title() == "at 4x the baseline's FLOPs"
     assert foretold.found(shown)[0].startswith("mini at 4x: over resolution, which gains most")
+    smallest = (rows["phi"] == 0) & (rows["seed"] == 0)
+    diverged = rows.assign(status=rows["status"].mask(smallest, "diverged"))
+    told = foretold.tabulate(diverged, foretold.select(summary(diverged)))
+    assert list(told["diverged"]) == [1, 1, 1] and set(told["missing"]) == {0}
     for fewer in (rows[rows["baseline"] == "mini"], rows[rows["phi"] < 2]):
         assert foretold.select(summary(fewer)) is None
 

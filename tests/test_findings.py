@@ -882,3 +882,10 @@ def test_a_lead_that_grows_with_the_baselines_side_is_told_at_each_cost() -> Non
     falling = judge(seen_from({16: 0.03, 28: -0.02}, rules=("depth", "compound")))
     assert set(verdicts(falling, "lead").values()) == {CONTRADICTED}
     assert not verdicts(judge(seen_from({16: 0.03})), "lead")
+
+
+def test_other_networks_of_unknown_stages_are_not_one_baseline_from_several_sides() -> None:
+    """A function's stages are not known: what tells its networks apart is how many parameters they have."""
+    unknown = {"depths": "", "widths": ""}
+    assert not verdicts(judge(several().assign(**unknown)), "lead")
+    assert verdicts(judge(seen_from({16: -0.02, 28: 0.03}).assign(**unknown)), "lead")

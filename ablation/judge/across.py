@@ -3,8 +3,10 @@ FLOPs cost, of which the paper claims nothing."""
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -35,6 +37,9 @@ from ablation.judge.verdicts import (
 from ablation.runs.checks import counted
 from ablation.theory.scaling import DIMENSIONS, SINGLE, Coefficients, direction
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
 EVERYWHERE = "The same holds for every baseline: MobileNets and ResNet too (section 5.1, Table 3)."
 ELSEWHERE = "What holds in one setting holds in another: the paper trains each network in one (section 5.2)."
 FINER = (
@@ -55,12 +60,11 @@ def baselines(
 ) -> list[Finding]:
     """Whether what a claim says holds for several baselines together, and whether its effects differ between
     them, in each setting and at each kind of cost. `found`: what each gave by itself."""
-    places = dict.fromkeys((scope.setting, scope.cost) for scope in parts)
     answers = {asked_at(finding): finding for finding in found}
     told = {place: finding.verdict for place, finding in answers.items()}
     across: list[Finding] = []
-    for claim, (setting, cost) in itertools.product((IMPROVES, COMPOUND), places):
-        own = [scope for scope in parts if (scope.setting, scope.cost) == (setting, cost)]
+    places = _grouped(parts, _where).items()
+    for claim, ((setting, cost), own) in itertools.product((IMPROVES, COMPOUND), places):
         asked = {scope: claim.ask(scope).largest for scope in own}
         asked = {scope: together for scope, together in asked.items() if together}
         if len(asked) > 1:
@@ -78,6 +82,19 @@ def baselines(
     return across
 
 
+def _where(scope: Scope) -> tuple[str, str]:
+    """What several baselines have in common that are compared."""
+    return scope.setting, scope.cost
+
+
+def _grouped(each: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """By their keys, all in the order in which they come."""
+    groups: dict[K, list[T]] = {}
+    for one in each:
+        groups.setdefault(key(one), []).append(one)
+    return groups
+
+
 # ---------------------------------------------------------------- what gains at the baseline foretell
 
 
@@ -92,15 +109,21 @@ class Lead:
     foretold: Quantity
     found: Quantity
 
-    @property
+    @cached_property
     def x(self) -> Estimate:
         """What is foretold, in points."""
         return self.scope.validation.contrast(self.foretold.weights)
 
-    @property
+    @cached_property
     def y(self) -> Estimate:
         """What is found, in points."""
         return self.scope.sample.contrast(self.found.weights)
+
+    @property
+    def compared(self) -> list[Entrant]:
+        """Every network that it follows from, once."""
+        used = (self.foretold.weights != 0) | (self.found.weights != 0)
+        return [*{arm.place: arm for arm in self.scope.arms if used[arm.place]}.values()]
 
 
 def leads(scope: Scope) -> list[Lead]:
@@ -116,12 +139,17 @@ def leads(scope: Scope) -> list[Lead]:
     best = max(values, key=values.__getitem__)
     assert scope.base
     found = []
-    for arm in scope.points("compound", scope.points(best)[0].phi):
-        for rival in rivals(scope, arm, [best]):
-            own, other = (_gained(gains, each, scope.base) for each in (arm, rival))
-            lead = scope.gain(rival, arm, "found")
-            found.append(Lead(scope, arm, best, Quantity("foretold", own - other), lead))
+    for arm, rival in _met(scope, best, beyond=scope.points(best)[0].phi):
+        own, other = (_gained(gains, each, scope.base) for each in (arm, rival))
+        lead = scope.gain(rival, arm, "found")
+        found.append(Lead(scope, arm, best, Quantity("foretold", own - other), lead))
     return found
+
+
+def _met(scope: Scope, rule: str, beyond: float = 0.0) -> list[tuple[Entrant, Entrant]]:
+    """Compound's networks beyond a phi, each with the rule's of equal cost."""
+    points = scope.points("compound", beyond)
+    return [(arm, rival) for arm in points for rival in rivals(scope, arm, [rule])]
 
 
 def _gained(gains: Mapping[str, Quantity], arm: Entrant, base: Entrant) -> Floats:
@@ -136,8 +164,7 @@ def foretold(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
     """Of several baselines, whether what dimensions gain at each tells which rule wins beyond, and how leads
     grow with those foretold."""
     found: list[Finding] = []
-    for setting, cost in dict.fromkeys((scope.setting, scope.cost) for scope in parts):
-        own = [scope for scope in parts if (scope.setting, scope.cost) == (setting, cost)]
+    for (setting, cost), own in _grouped(parts, _where).items():
         known = {scope: told for scope in own if (told := leads(scope))}
         if len(known) > 1:
             for scope in known:
@@ -148,11 +175,8 @@ def foretold(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
 
 def _slopes(known: Sequence[Lead], setting: str, cost: str) -> list[Finding]:
     """At each cost that three baselines reach, how many points of lead are found for each foretold."""
-    by_cost: dict[str, list[Lead]] = {}
-    for lead in known:
-        by_cost.setdefault(lead.scope.at(lead.arm), []).append(lead)
     found = []
-    for at, own in by_cost.items():
+    for at, own in _grouped(known, lambda lead: lead.scope.at(lead.arm)).items():
         if len(own) > 2:
             subject = f"leads found against leads foretold {at}"
             names = ", ".join(lead.scope.baseline for lead in own)
@@ -187,13 +211,9 @@ def _slope(own: Sequence[Lead], subject: str) -> Question:
 def sides(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
     """Of one baseline from several input sides, how much larger compound's lead over each single dimension is
     from the largest that reaches a cost than from the smallest; the largest cost of each first."""
-    families: dict[tuple[str, ...], list[Scope]] = {}
-    for scope in parts:
-        if base := scope.base:
-            family = (scope.setting, scope.cost, base.depths, base.widths)
-            families.setdefault(family, []).append(scope)
+    based = [scope for scope in parts if scope.base]
     found: list[Finding] = []
-    for own in families.values():
+    for own in _grouped(based, _family).values():
         smallest, *larger = sorted(own, key=_side)
         cases, chains = [], []
         for rule in SINGLE:
@@ -202,6 +222,12 @@ def sides(parts: Sequence[Scope], margin: float = MARGIN) -> list[Finding]:
             cases += asked
         found += judged(cases, "points", True, margin, [chain for chain in chains if chain])
     return found
+
+
+def _family(scope: Scope) -> tuple[str, str, int]:
+    """What baselines have in common that differ in nothing but their input side."""
+    assert scope.base
+    return *_where(scope), scope.base.params
 
 
 def _side(scope: Scope) -> int:
@@ -227,12 +253,8 @@ def _by_side(smallest: Scope, larger: Sequence[Scope], rule: str) -> Iterator[Ca
 
 def _leads_over(scope: Scope, rule: str) -> dict[str, Quantity]:
     """Compound's lead over a rule at each cost, by that cost in words."""
-    met = {arm: rivals(scope, arm, [rule]) for arm in scope.points("compound")}
-    return {
-        scope.at(arm): scope.gain(rival, arm, f"from {_side(scope)} px")
-        for arm, others in met.items()
-        for rival in others
-    }
+    name = f"from {_side(scope)} px"
+    return {scope.at(arm): scope.gain(rival, arm, name) for arm, rival in _met(scope, rule)}
 
 
 # ---------------------------------------------------------------- pixels and compute
@@ -377,14 +399,10 @@ def settings(
     """Whether an effect depends on the setting: in each later setting minus in the first; those of a claim
     are one family. `found`: what the settings gave by themselves, for the note."""
     told = {asked_at(finding): finding.verdict for finding in found}
-    places = dict.fromkeys((scope.baseline, scope.cost) for scope in parts)
+    plain = [scope for scope in parts if not _enlarged(scope)]
+    places = _grouped(plain, lambda scope: (scope.baseline, scope.cost)).values()
     changes = []
-    for claim, (baseline, cost) in itertools.product(CLAIMS, places):
-        own = [
-            scope
-            for scope in parts
-            if (scope.baseline, scope.cost) == (baseline, cost) and not _enlarged(scope)
-        ]
+    for claim, own in itertools.product(CLAIMS, places):
         changes += judged([*_changes(claim, own, told, "setting")], claim.unit, False, margin)
     return changes
 

@@ -61,6 +61,7 @@ class Entrant:
     step_seconds: float = math.nan
     step_bytes: float = math.nan
     step_device: str = ""
+    params: int = 0
 
     @property
     def off_direction(self) -> bool:

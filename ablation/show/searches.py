@@ -332,10 +332,11 @@ def foretold_rows(summary: pd.DataFrame) -> pd.DataFrame | None:
 def foretold_table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
     """By baseline and cost compound's lead over the dimension that gains most at the baseline: what is
     foretold from these gains (`foretold`, with its 95 % interval), and what is found (`mean`, with its)."""
-    found = [lead for scope in scopes(frame) for lead in leads(scope)]
-    told = [_foretold_row(lead) for lead in found]
+    told = [_foretold_row(lead) for scope in scopes(frame) for lead in leads(scope)]
+    if not told:
+        return None
     table = pd.DataFrame(told).assign(split=rows["split"].iloc[0])
-    return table.dropna(subset=["foretold", "mean"]).reset_index(drop=True) if told else None
+    return table.dropna(subset=["foretold", "mean"]).reset_index(drop=True)
 
 
 def _foretold_row(lead: Lead) -> dict[str, Any]:
@@ -343,11 +344,14 @@ def _foretold_row(lead: Lead) -> dict[str, Any]:
     numbers = {"foretold": lead.x.effect, "foretold_low": low, "foretold_high": high}
     numbers |= {"mean": lead.y.effect, "low": found_low, "high": found_high}
     scope = lead.scope
+    faults = ("diverged", "missing")
+    counts = {fault: sum(getattr(arm, fault) for arm in lead.compared) for fault in faults}
     return {
         **{"baseline": scope.baseline, "setting": scope.setting, "cost": scope.cost},
         **{"phi": lead.arm.phi, "at": scope.at(lead.arm), "against": lead.against},
         **{name: float(number) / 100 for name, number in numbers.items()},
-        **{"n": lead.y.n, "diverged": lead.arm.diverged, "missing": lead.arm.missing},
+        **{"n": lead.y.n},
+        **counts,
     }
 
 
